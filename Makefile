@@ -1,0 +1,56 @@
+# Two commands matter: `make demo` and `make test`. Both work on a fresh machine with Python ≥ 3.11.
+PYTHON ?= python3
+VENV   := .venv
+BIN    := $(VENV)/bin
+PIP    := $(BIN)/python -m pip --disable-pip-version-check install --quiet --constraint constraints.txt
+
+# Recorded data of other people: used where they lie beside the checkout, else found in the cache or downloaded.
+ifeq ($(CLOUDBANDIT_DATA),)
+  ifneq ($(wildcard ../shared/data),)
+    export CLOUDBANDIT_DATA := $(abspath ../shared/data)
+  endif
+endif
+
+.PHONY: demo test check unit slow bench docs clean help
+help:
+	@echo "make demo    install, replay the bundled table for one model under SLOs, write demo.png"
+	@echo "make test    install everything, lint, type-check, run all tests"
+	@echo "make check   lint, types, layers"
+	@echo "make unit    the fast tests alone"
+	@echo "make bench   speed, beside other libraries"
+	@echo "make docs    the documentation, into site/"
+
+$(VENV)/.made:
+	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' || \
+	  { echo "cloudbandit needs Python 3.11 or later, and $(PYTHON) is `$(PYTHON) --version`; cure: make PYTHON=python3.12 …"; exit 1; }
+	@$(PYTHON) -m venv $(VENV) || { echo "no venv module; on Debian: apt-get install python3-venv"; exit 1; }
+	@$(PIP) pip
+	@touch $@
+
+$(VENV)/.demo: $(VENV)/.made pyproject.toml constraints.txt
+	@echo "installing cloudbandit into $(VENV) …"
+	@$(PIP) --editable '.[plot]'
+	@touch $@
+
+$(VENV)/.test: $(VENV)/.made pyproject.toml constraints.txt
+	@echo "installing cloudbandit, every extra and the test tools into $(VENV) …"
+	@$(PIP) --editable '.[all]' --group test --group check --group docs
+	@touch $@ $(VENV)/.demo
+
+test: check unit slow
+
+check: $(VENV)/.test
+	$(BIN)/ruff check .
+	$(BIN)/ruff format --check .
+	$(BIN)/mypy
+	$(BIN)/python -m pip --disable-pip-version-check check
+	$(BIN)/pytest tests/test_layers.py
+
+unit: $(VENV)/.test
+	$(BIN)/pytest -m "not slow" --durations=5
+
+slow: $(VENV)/.test
+	$(BIN)/pytest -m slow --timeout=300 --durations=10
+
+clean:
+	rm -rf $(VENV) build dist site demo.png .pytest_cache .mypy_cache .ruff_cache .hypothesis

@@ -1,0 +1,89 @@
+"""Figures, drawn with matplotlib (extra ``plot``) and written to a file."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+from cloudbandit.analysis.compare import CompareRow
+from cloudbandit.errors import UsageError, need
+from cloudbandit.replay import Task
+from cloudbandit.study import Report
+
+_COLOURS = ("#0072B2", "#D55E00", "#009E73", "#CC79A7", "#E69F00", "#56B4E9", "#000000", "#999999")  # Okabe & Ito
+
+
+def _figure(width: float, height: float, columns: int = 1) -> tuple[Any, Any]:
+    need("matplotlib", "plot", "drawing a figure")
+    from matplotlib.figure import Figure
+
+    figure = Figure(figsize=(width, height), layout="constrained")
+    return figure, figure.subplots(1, columns)
+
+
+def _save(figure: Any, path: Path) -> None:
+    try:
+        figure.savefig(path, dpi=120)
+    except (OSError, ValueError) as error:
+        raise UsageError(f"the figure cannot be written to {path}: {error}") from error
+
+
+def plot_compare(rows: Sequence[CompareRow], title: str, path: Path) -> None:
+    """Mean regret against budget, one line per optimizer, bands for the 95 % interval over tasks."""
+    figure, axes = _figure(8, 5)
+    names = list(dict.fromkeys(row.optimizer for row in rows))
+    for position, name in enumerate(names):
+        mine = [row for row in rows if row.optimizer == name]
+        budgets = [row.budget for row in mine]
+        colour = _COLOURS[position % len(_COLOURS)]
+        axes.plot(budgets, [row.mean_regret_percent for row in mine], marker="o", color=colour, label=name)
+        axes.fill_between(budgets, [r.ci95[0] for r in mine], [r.ci95[1] for r in mine], color=colour, alpha=0.12)
+    axes.set_yscale("symlog", linthresh=1.0)
+    axes.set_ylim(bottom=min(0.0, *(row.ci95[0] for row in rows)))
+    axes.set_xlabel("budget [trials]")
+    axes.set_ylabel("mean relative regret [%] (linear below 1)")
+    axes.set_title(f"{title} (n = {rows[0].n} runs per point; bands: 95 % over tasks)", fontsize=10)
+    axes.grid(alpha=0.3)
+    axes.legend()
+    _save(figure, path)
+
+
+def plot_replay(task: Task, report: Report, title: str, path: Path) -> None:
+    """Left: the incumbent's value over the trials. Right: every trial, coloured by arm, against the first SLO's metric
+    (without an SLO: against its number)."""
+    figure, (left, right) = _figure(11, 4.6, 2)
+    metric = task.metric
+    steps = [(n, value) for n, value in report.trajectory if value is not None]
+    if steps:
+        left.step(*zip(*steps, strict=True), where="post", color=_COLOURS[0], label="incumbent")
+    left.axhline(
+        task.best_value, color=_COLOURS[2], linestyle="--", label=f"optimum of the table ({task.best_value:.4g})"
+    )
+    left.axhline(
+        task.random_value, color=_COLOURS[7], linestyle=":", label=f"a random config ({task.random_value:.4g})"
+    )
+    left.set(xlabel="trial", ylabel=metric, title="the best config so far")
+    if task.random_value > 10 * task.best_value:
+        left.set_yscale("log")
+    left.legend(fontsize=8)
+    slo = task.goal.slos[0] if task.goal.slos else None
+    for position, arm in enumerate(task.objective.domain.names):
+        mine = [o for o in report.observations if o.arm == arm and metric in o.result.metrics]
+        mine = [o for o in mine if slo is None or slo.metric in o.result.metrics]
+        x = [o.result.metrics[slo.metric] if slo else o.trial.number + 1 for o in mine]
+        y = [o.result.metrics[metric] for o in mine]
+        right.scatter(x, y, s=36, color=_COLOURS[position], label=arm, alpha=0.85)
+    if report.incumbent is not None:
+        o = report.incumbent
+        x0 = o.result.metrics[slo.metric] if slo else o.trial.number + 1
+        right.scatter(
+            [x0], [o.result.metrics[metric]], s=220, facecolors="none", edgecolors="black", label="recommended"
+        )
+    if slo is not None:
+        right.axvline(slo.limit, color="black", linewidth=1, label=str(slo))
+        right.set_xscale("log")
+    right.set(xlabel=slo.metric if slo else "trial", ylabel=metric, yscale="log", title="every trial")
+    right.legend(fontsize=8)
+    figure.suptitle(title, fontsize=10)
+    _save(figure, path)

@@ -1,0 +1,122 @@
+"""The exceptions this library raises on purpose.
+
+::
+
+    CloudBanditError
+    ├── UsageError (ValueError)          an argument is wrong; the message says what, got, allowed, cure
+    │   ├── UnknownNameError             a table, metric, optimizer, workload … nobody knows
+    │   ├── BudgetError                  a budget that cannot buy one schedule
+    │   └── SpaceError                   a domain, space or config that contradicts itself
+    ├── DataError (ValueError)           something read from disk is wrong
+    │   ├── TableError                   a recorded table or its table.toml
+    │   ├── PriceError                   a price catalogue
+    │   └── DatasetError                 a registered data set is missing or has another sha256
+    ├── StoreError                       the trial store
+    │   ├── StoreBusyError               another process holds the study, or the database is locked
+    │   ├── StoreVersionError            written by another schema version
+    │   ├── StoreCorruptError            not a store, or damaged
+    │   └── StudyMismatchError           the stored study was about something else
+    ├── OptimizerError                   an optimizer broke a law (asked outside the space, …)
+    └── MissingExtraError (ImportError)  an optional dependency is not installed; names the extra
+
+A bug in an objective is none of these: it passes through :meth:`cloudbandit.Study.run` as it is.
+"""
+
+from __future__ import annotations
+
+import difflib
+import importlib
+from collections.abc import Iterable
+from types import ModuleType
+
+
+class CloudBanditError(Exception):
+    """Root of every exception raised on purpose."""
+
+
+class UsageError(CloudBanditError, ValueError):
+    """An argument is wrong."""
+
+
+class UnknownNameError(UsageError, LookupError):
+    """A name that nothing answers to.
+
+    Parameters
+    ----------
+    kind: what the name stands for, e.g. ``"optimizer"``.
+    name: what was given.
+    known: every name that would have been accepted.
+    cure: one more hint, e.g. how to add a name.
+    """
+
+    def __init__(self, kind: str, name: str, known: Iterable[str], cure: str = "") -> None:
+        names = sorted(known)
+        close = difflib.get_close_matches(name, names, n=3)
+        shown = ", ".join(names[:20]) + (f", … ({len(names)} in all)" if len(names) > 20 else "")
+        text = f"unknown {kind} {name!r}; known: {shown or 'none'}."
+        if close:
+            text += f" Did you mean {' or '.join(map(repr, close))}?"
+        super().__init__(f"{text} {cure}".rstrip())
+
+
+class BudgetError(UsageError):
+    """A budget that cannot buy what was asked."""
+
+
+class SpaceError(UsageError):
+    """A domain, space or config that contradicts itself."""
+
+
+class DataError(CloudBanditError, ValueError):
+    """Something read from disk is wrong."""
+
+
+class TableError(DataError):
+    """A recorded table or its ``table.toml`` is wrong."""
+
+
+class PriceError(DataError):
+    """A price catalogue is wrong."""
+
+
+class DatasetError(DataError):
+    """A registered data set is missing, cannot be fetched, or is not what was pinned."""
+
+
+class StoreError(CloudBanditError):
+    """The trial store cannot do what was asked."""
+
+
+class StoreBusyError(StoreError):
+    """Another process holds the study, or the database stayed locked."""
+
+
+class StoreVersionError(StoreError):
+    """The store was written by another schema version."""
+
+
+class StoreCorruptError(StoreError):
+    """The file is no store, or it is damaged."""
+
+
+class StudyMismatchError(StoreError):
+    """A study of this name is stored, and it was about something else."""
+
+
+class OptimizerError(CloudBanditError):
+    """An optimizer broke a law, e.g. asked for a config outside its space."""
+
+
+class MissingExtraError(CloudBanditError, ImportError):
+    """An optional dependency is not installed."""
+
+
+def need(module: str, extra: str, what: str) -> ModuleType:
+    """Import an optional dependency, or raise :class:`MissingExtraError` naming the cure."""
+    try:
+        return importlib.import_module(module)
+    except ImportError as error:
+        raise MissingExtraError(
+            f"{what} needs the package {module.split('.')[0]!r}, which is not installed ({error}). "
+            f"Cure: pip install 'cloudbandit[{extra}]'"
+        ) from error

@@ -1,0 +1,46 @@
+"""A Python function as an objective: for research code."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Mapping
+
+from cloudbandit.errors import UsageError
+from cloudbandit.protocols import Quote, Run
+from cloudbandit.trial import Candidate, Result, Trial
+
+Function = Callable[[Candidate], "float | Mapping[str, float] | Result"]
+
+
+class FunctionObjective:
+    """Calls ``function(candidate)``.
+
+    Parameters
+    ----------
+    function: returns a number (the metric ``metric``), a mapping of metrics, or a whole :class:`Result`.
+    metric: the name of a bare number.
+    quote: the worst case per evaluation, if evaluations cost money.
+    """
+
+    def __init__(self, function: Function, metric: str = "value", quote: Quote | None = None) -> None:
+        self.function, self.metric = function, metric
+        self._quote = quote or Quote()
+
+    def quote(self, candidate: Candidate) -> Quote:
+        return self._quote
+
+    def evaluate(self, trial: Trial, run: Run) -> Result:
+        began = time.perf_counter()
+        value = self.function(trial.candidate)
+        seconds = time.perf_counter() - began
+        if isinstance(value, Result):
+            return value
+        if isinstance(value, Mapping):
+            return Result(metrics={str(k): float(v) for k, v in value.items()}, seconds=seconds)
+        try:
+            return Result(metrics={self.metric: float(value)}, seconds=seconds)
+        except (TypeError, ValueError) as error:
+            raise UsageError(
+                f"the function returned {value!r} for {trial.candidate!r}; "
+                "it must return a finite number, a mapping of finite numbers, or a Result"
+            ) from error

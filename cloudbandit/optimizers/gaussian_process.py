@@ -1,0 +1,145 @@
+"""An exact Gaussian process over a list of candidates, updated one observation at a time.
+
+For each of several length scales it keeps V = L⁻¹K(X, C), where LLᵀ = K(X, X) + jitter·I, C are all candidates and X the
+observed ones. A new observation appends one row to V and one to L⁻¹ (a rank-one update of the posterior), which costs
+O(n·N); nothing is ever refitted. The posterior covariance does not depend on the targets, so several targets (the
+objective, each SLO's metric) share one V.
+
+Model, per length scale: constant mean with a flat prior (generalised least squares), Matérn-5/2 kernel, signal variance
+with an inverse-gamma prior integrated out by its mode; length scales are weighted by their marginal likelihood.
+Sources: Rasmussen & Williams, "Gaussian Processes for Machine Learning" (2006), eqs. 2.25 to 2.26, 2.41 to 2.43, 4.17,
+5.8; Snoek et al., NIPS 2012 (acquisition integrated over hyperparameters).
+"""
+
+from __future__ import annotations
+
+from typing import Any, NamedTuple
+
+import numpy as np
+
+Array = np.ndarray[Any, np.dtype[np.float64]]
+
+LENGTH_SCALES = (0.3, 0.5, 0.8, 1.3, 2.0, 3.5)
+"""In units of the encoding, where two labels lie at distance 1 and a number's range is 1."""
+
+_JITTER = 1e-4
+_PRIOR_SHAPE = 1.0  # of the inverse-gamma on the signal variance; its scale is the targets' variance
+
+
+class Posterior(NamedTuple):
+    """Per length scale (first axis, S of them): weights ``(S,)``, mean and standard deviation ``(S, N)``."""
+
+    weight: Array
+    mean: Array
+    sd: Array
+
+
+class GaussianProcess:
+    """See the module's text.
+
+    Parameters
+    ----------
+    features: ``(N, d)``, the candidates.
+    capacity: how many observations to make room for at first; it grows.
+    """
+
+    def __init__(self, features: Array, length_scales: tuple[float, ...] = LENGTH_SCALES, capacity: int = 16) -> None:
+        self._features = np.ascontiguousarray(features, dtype=float)
+        self._squares = np.einsum("ij,ij->i", self._features, self._features)
+        self._scales = np.asarray(length_scales, dtype=float)
+        scales, total = len(self._scales), len(self._features)
+        self._v = np.empty((scales, capacity, total))
+        self._inverse = np.zeros((scales, capacity, capacity))
+        self._log_det = np.zeros((capacity + 1, scales))
+        self._explained = np.zeros((scales, total))  # Σ V² over the observations
+        self._ones_v = np.zeros((scales, total))  # 1ᵀL⁻ᵀV
+        self._ones = np.zeros((scales, capacity))  # L⁻¹1
+        self.observed: list[int] = []
+
+    def __len__(self) -> int:
+        return len(self.observed)
+
+    def add(self, candidate: int) -> None:
+        """Observe candidate number ``candidate`` (targets come later, in :meth:`posterior`)."""
+        n = len(self.observed)
+        if n == self._v.shape[1]:
+            self._grow()
+        x = self._features[candidate]
+        squared = np.maximum(self._squares + self._squares[candidate] - 2.0 * (self._features @ x), 0.0)
+        r = np.sqrt(5.0 * squared)[None, :] / self._scales[:, None]
+        k = (1.0 + r + r * r / 3.0) * np.exp(-r)  # Matérn-5/2, RW eq. 4.17
+        v, inverse = self._v[:, :n], self._inverse[:, :n, :n]
+        row = v[:, :, candidate]  # L⁻¹k(X, x)
+        pivot = np.sqrt(np.maximum(1.0 + _JITTER - np.einsum("sn,sn->s", row, row), _JITTER * 0.5))
+        new = (k - np.matmul(row[:, None, :], v)[:, 0]) / pivot[:, None]
+        self._v[:, n] = new
+        self._inverse[:, n, :n] = -np.matmul(row[:, None, :], inverse)[:, 0] / pivot[:, None]
+        self._inverse[:, n, n] = 1.0 / pivot
+        self._log_det[n + 1] = self._log_det[n] + 2.0 * np.log(pivot)
+        self._explained += new * new
+        self._ones[:, n] = (1.0 - np.einsum("sn,sn->s", row, self._ones[:, :n])) / pivot
+        self._ones_v += self._ones[:, n, None] * new
+        self.observed.append(candidate)
+
+    def pop(self) -> None:
+        """Forget the latest observation."""
+        self.observed.pop()
+        n = len(self.observed)
+        new = self._v[:, n]
+        self._explained -= new * new
+        self._ones_v -= self._ones[:, n, None] * new
+        self._inverse[:, n] = 0.0
+
+    def _grow(self) -> None:
+        scales, n, total = self._v.shape
+        v, inverse = np.empty((scales, 2 * n, total)), np.zeros((scales, 2 * n, 2 * n))
+        v[:, :n], inverse[:, :n, :n] = self._v, self._inverse
+        log_det, ones = np.zeros((2 * n + 1, scales)), np.zeros((scales, 2 * n))
+        log_det[: n + 1], ones[:, :n] = self._log_det, self._ones
+        self._v, self._inverse, self._log_det, self._ones = v, inverse, log_det, ones
+
+    def posterior(self, targets: Array) -> Posterior:
+        """Predictions for all candidates from targets ``(n,)`` in the order of :attr:`observed`; n ≥ 1."""
+        n = len(self.observed)
+        spread = float(targets.std())
+        scale = spread if spread > 0 else 1.0
+        centre = float(targets.mean())
+        y = (targets - centre) / scale
+        white = self._inverse[:, :n, :n] @ y  # L⁻¹y, (S, n)
+        ones = self._ones[:, :n]
+        precision = np.einsum("sn,sn->s", ones, ones)
+        mean = (
+            np.einsum("sn,sn->s", ones, white) / precision
+        )  # generalised least squares, RW eq. 2.43 with a flat prior
+        residual = white - mean[:, None] * ones
+        fit = np.einsum("sn,sn->s", residual, residual)
+        shape = _PRIOR_SHAPE + 0.5 * (n - 1)
+        variance = (_PRIOR_SHAPE + 0.5 * fit) / (shape + 1.0) if n > 1 else np.ones_like(fit)
+        evidence = -0.5 * self._log_det[n] - 0.5 * np.log(precision) - shape * np.log(_PRIOR_SHAPE + 0.5 * fit)
+        weight = np.exp(evidence - evidence.max())
+        v = self._v[:, :n]
+        prediction = mean[:, None] + np.matmul(residual[:, None, :], v)[:, 0]
+        unexplained = np.maximum(1.0 - self._explained, 0.0) + (1.0 - self._ones_v) ** 2 / precision[:, None]
+        sd = np.sqrt(variance[:, None] * np.maximum(unexplained, 1e-12))
+        return Posterior(weight / weight.sum(), centre + scale * prediction, scale * sd)
+
+
+def expected_improvement(p: Posterior, incumbent: float) -> Array:
+    """EI of a minimisation, integrated over length scales, shape ``(N,)`` (Jones et al. 1998, eq. 15)."""
+    from scipy.special import ndtr
+
+    z = (incumbent - p.mean) / p.sd
+    density = np.exp(-0.5 * z * z) / np.sqrt(2.0 * np.pi)
+    return np.asarray(p.weight @ (p.sd * (z * ndtr(z) + density)))
+
+
+def lower_confidence_bound(p: Posterior, kappa: float) -> Array:
+    """κ·sd − mean, averaged over length scales, shape ``(N,)``; larger is better (Srinivas et al. 2010)."""
+    return np.asarray(p.weight @ (kappa * p.sd - p.mean))
+
+
+def probability_below(p: Posterior, limit: float) -> Array:
+    """P(target ≤ limit), shape ``(N,)``."""
+    from scipy.special import ndtr
+
+    return np.asarray(p.weight @ ndtr((limit - p.mean) / p.sd))

@@ -1,0 +1,172 @@
+"""Bayesian optimization with an exact Gaussian process over the listed configs.
+
+The objective is modelled on a log scale where it is positive. Each SLO's metric has a model of its own on the same
+covariance, and the acquisition is multiplied by the probability that every SLO is met (constrained expected improvement:
+Schonlau et al. 1998; Gardner et al., ICML 2014). Evaluations in flight are taken to come out at their predicted mean
+(kriging believer: Ginsbourger et al. 2010). On a space that cannot be listed, candidates are drawn anew for each
+suggestion: uniform ones, and neighbours of the best config so far.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+from typing import Any, Literal
+
+import numpy as np
+
+from cloudbandit.base import BaseOptimizer
+from cloudbandit.errors import UsageError
+from cloudbandit.goal import SLO, best, losses
+from cloudbandit.optimizers.gaussian_process import (
+    GaussianProcess,
+    expected_improvement,
+    lower_confidence_bound,
+    probability_below,
+)
+from cloudbandit.optimizers.random_search import draw_unseen
+from cloudbandit.protocols import Problem
+from cloudbandit.trial import Candidate, Observation
+
+Array = np.ndarray[Any, np.dtype[np.float64]]
+
+_SAMPLED = 2_000
+
+
+class GPOptimizer(BaseOptimizer):
+    """``gp``.
+
+    Parameters
+    ----------
+    initial: random points before the model is used, at most (one per arm is enough inside CloudBandit): by default 3,
+        or 1 in a domain of one arm.
+    acquisition: ``"ei"`` or ``"lcb"``.
+    kappa: how many standard deviations ``lcb`` goes below the mean.
+    """
+
+    def __init__(
+        self,
+        problem: Problem,
+        *,
+        initial: int | None = None,
+        acquisition: Literal["ei", "lcb"] = "ei",
+        kappa: float = 2.0,
+    ) -> None:
+        super().__init__(problem)
+        if acquisition not in ("ei", "lcb"):
+            raise UsageError(f"acquisition must be 'ei' or 'lcb', got {acquisition!r}")
+        self._initial = initial if initial is not None else (3 if len(problem.domain.names) > 1 else 1)
+        self._acquisition, self._kappa = acquisition, kappa
+        self._listed = problem.domain.enumerable
+        self._model: GaussianProcess | None = None
+
+    def _suggest(self) -> Candidate | None:
+        if not self._listed:
+            return self._suggest_sampled()
+        free = self.free
+        if not len(free):
+            return None
+        if len(self.observations) + self._pending.total() < self._initial or not self.observations:
+            weights = self.domain.draw_weights[free]
+            return self.domain.candidates[int(self.rng().choice(free, p=weights / weights.sum()))]
+        index = self.domain.index
+        if self._model is None:
+            self._model = GaussianProcess(self.domain.features)
+        for o in self.observations[len(self._model) :]:
+            self._model.add(index[o.candidate.key])
+        value = self._value(self._model, [index[c.key] for c in self.pending])
+        return self.domain.candidates[int(free[np.argmax(value[free])])]
+
+    def _suggest_sampled(self) -> Candidate | None:
+        if len(self.observations) + self._pending.total() < self._initial or not self.observations:
+            return draw_unseen(self)
+        rng, resting, pending = self.rng(), self.resting, self.pending
+        known = [o.candidate for o in self.observations]
+        taken = {*known, *pending}
+        drawn = dict.fromkeys(self.domain.sample(rng, _SAMPLED // 4) + self._neighbours(rng))
+        fresh = [c for c in drawn if c not in taken and c.arm[0] not in resting]
+        if not fresh:
+            return draw_unseen(self)
+        model = GaussianProcess(self.domain.encode([*known, *pending, *fresh]))
+        for position in range(len(known)):
+            model.add(position)
+        offset = len(known) + len(pending)
+        value = self._value(model, list(range(len(known), offset)))
+        return fresh[int(np.argmax(value[offset:]))]
+
+    def _neighbours(self, rng: np.random.Generator) -> list[Candidate]:
+        """Configs near the best one: one or two parameters taken from a random config of the same arm."""
+        order = np.argsort(losses(self.observations), kind="stable")[:3]
+        out: list[Candidate] = []
+        for position in order:
+            centre = self.observations[int(position)].candidate
+            leaf = self.domain.leaves[centre.arm]
+            for _ in range(_SAMPLED // 40):
+                other = leaf.sample(rng)
+                shared = [k for k in centre.config if k in other]
+                swap = rng.permutation(len(shared))[: int(rng.integers(1, 3))]
+                config = {
+                    **centre.config,
+                    **{shared[i]: _between(centre.config[shared[i]], other[shared[i]], rng) for i in swap},
+                }
+                if leaf.why_not(config) is None:
+                    out.append(Candidate(centre.arm, config))
+        return out
+
+    def _value(self, model: GaussianProcess, pending: Sequence[int]) -> Array:
+        """The acquisition of every candidate, shape ``(N,)``."""
+        targets, incumbent = self._targets()
+        for position in pending:
+            p = model.posterior(targets)
+            targets = np.append(targets, p.weight @ p.mean[:, position])
+            model.add(position)
+        p = model.posterior(targets)
+        ok: Array = np.ones(p.mean.shape[1])
+        for slo in self.problem.goal.slos:
+            metric, limit = self._metric(slo)
+            if metric is not None:
+                metric = np.append(metric, np.full(len(pending), np.median(metric)))
+                ok = ok * probability_below(model.posterior(metric), limit)
+        for _ in pending:
+            model.pop()
+        if self.problem.goal.slos and best(self.observations) is None:
+            return ok  # nothing feasible yet: look for that first
+        bound = lower_confidence_bound(p, self._kappa)
+        value = expected_improvement(p, incumbent) * ok if self._acquisition == "ei" else np.zeros(0)
+        # LCB on request, and where EI has underflown everywhere
+        return value if value.size and value.max() > 1e-290 else (bound - bound.min()) * ok
+
+    def _targets(self) -> tuple[Array, float]:
+        """Targets of the objective, and the least feasible one (the least of all where none is feasible)."""
+        y = np.array(
+            [self._own_value(o, loss) for o, loss in zip(self.observations, losses(self.observations), strict=True)]
+        )
+        if y.min() > 0:
+            y = np.log(y)
+        feasible = [i for i, o in enumerate(self.observations) if o.score is not None and o.score.feasible]
+        return y, float(y[feasible].min() if feasible else y.min())
+
+    def _own_value(self, o: Observation, loss: float) -> float:
+        """An SLO-violating trial teaches its true value here: the SLOs have models of their own."""
+        assert o.score is not None
+        return o.score.values[0] if o.score.values else loss
+
+    def _metric(self, slo: SLO) -> tuple[Array | None, float]:
+        """Targets of an SLO's metric, signed so that small is good, and the limit; failed trials count as the worst."""
+        seen = [o.result.metrics.get(slo.metric) for o in self.observations]
+        known = [x for x in seen if x is not None]
+        if not known:
+            return None, 0.0
+        sign = 1.0 if slo.at_most else -1.0
+        worst = max(sign * x for x in known)
+        signed = np.array([worst if x is None else sign * x for x in seen])
+        if min(known) > 0 and slo.limit > 0:
+            return sign * np.log(np.abs(signed)), sign * math.log(slo.limit)
+        return signed, sign * slo.limit
+
+
+def _between(a: Any, b: Any, rng: np.random.Generator) -> Any:
+    """A float part of the way from a to b; anything else: b."""
+    if isinstance(a, float) and isinstance(b, float):
+        return a + (b - a) * 0.2 * float(rng.random())
+    return b

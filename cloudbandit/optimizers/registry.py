@@ -1,0 +1,188 @@
+"""Optimizers by name: one table, then entry points (group ``cloudbandit.optimizers``), then ``path.py:Class``.
+
+``cloudbandit:NAME`` is CloudBandit with the inner optimizer NAME, which may itself be any of these.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import importlib
+import importlib.util
+import sys
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from importlib.metadata import entry_points
+from pathlib import Path
+from typing import Any
+
+from cloudbandit.bandit import CloudBandit
+from cloudbandit.errors import UnknownNameError, UsageError
+from cloudbandit.protocols import Factory, Optimizer, Problem
+
+GROUP = "cloudbandit.optimizers"
+BANDIT = "cloudbandit"
+
+
+@dataclass(frozen=True)
+class Entry:
+    """How to make one optimizer. ``target`` is ``module:attribute``, something called with the problem."""
+
+    name: str
+    target: str
+    summary: str
+    source: str
+    options: dict[str, Any] = field(default_factory=dict)
+    extra: str = ""
+
+    def load(self) -> Callable[..., Optimizer]:
+        module, _, attribute = self.target.partition(":")
+        made: Callable[..., Optimizer] = getattr(importlib.import_module(module), attribute)
+        return made
+
+
+_OWN = "cloudbandit.optimizers"
+BUILT_IN: dict[str, Entry] = {
+    e.name: e
+    for e in [
+        Entry(
+            "random",
+            f"{_OWN}.random_search:RandomSearch",
+            "uniform draws with replacement, arm first",
+            "notebook of the CloudBandit data set (IBM, Apache-2.0)",
+        ),
+        Entry(
+            "random-wor",
+            f"{_OWN}.random_search:RandomWithoutReplacement",
+            "uniform draws without replacement",
+            "folklore",
+        ),
+        Entry("exhaustive", f"{_OWN}.exhaustive:Exhaustive", "every config once", "folklore"),
+        Entry(
+            "coordinate",
+            f"{_OWN}.coordinate:CoordinateDescent",
+            "coordinate descent with random restarts",
+            "baseline of Lazuka et al., IEEE CLOUD 2022",
+        ),
+        Entry(
+            "gp",
+            f"{_OWN}.gp:GPOptimizer",
+            "exact Gaussian process over the listed configs, expected improvement",
+            "Jones et al. 1998; Rasmussen & Williams 2006; Snoek et al. 2012",
+        ),
+        Entry(
+            "gp-lcb",
+            f"{_OWN}.gp:GPOptimizer",
+            "the same model, lower confidence bound (κ = 2)",
+            "Srinivas et al., ICML 2010",
+            {"acquisition": "lcb"},
+        ),
+        Entry(
+            "skopt",
+            f"{_OWN}.skopt_bo:SkoptOptimizer",
+            "scikit-optimize's Gaussian process, seen configs masked",
+            "scikit-optimize",
+            extra="skopt",
+        ),
+        Entry(
+            "skopt-forest",
+            f"{_OWN}.skopt_bo:SkoptOptimizer",
+            "scikit-optimize's random forest, seen configs masked",
+            "scikit-optimize",
+            {"estimator": "RF"},
+            extra="skopt",
+        ),
+        Entry(
+            "smac",
+            f"{_OWN}.smac_bo:SMACOptimizer",
+            "SMAC3 (random forest, expected improvement), seen configs masked",
+            "Lindauer et al., JMLR 2022",
+            extra="smac",
+        ),
+        Entry(
+            "optuna",
+            f"{_OWN}.optuna_tpe:OptunaOptimizer",
+            "Optuna's tree-structured Parzen estimator, de-duplicated",
+            "Akiba et al., KDD 2019; Bergstra et al., NeurIPS 2011",
+            extra="optuna",
+        ),
+    ]
+}
+
+_BANDIT_ENTRY = Entry(
+    "cloudbandit:<inner>",
+    "cloudbandit.bandit:CloudBandit",
+    "best-arm identification over providers, any of the others inside",
+    "Lazuka et al., IEEE CLOUD 2022",
+)
+
+
+def entries() -> list[Entry]:
+    """Every optimizer with a name, CloudBandit first."""
+    return [_BANDIT_ENTRY, *BUILT_IN.values(), *_plugins().values()]
+
+
+def _plugins() -> dict[str, Entry]:
+    found = {}
+    for point in entry_points(group=GROUP):
+        summary = f"from the package {point.dist.name}" if point.dist else "from another package"
+        found[point.name] = Entry(point.name, point.value, summary, point.value)
+    return found
+
+
+def make_factory(name: str, budget: int | None = None, *, growth: float = 2.0) -> Factory:
+    """The factory a name stands for.
+
+    Parameters
+    ----------
+    name: a name of :func:`entries`, ``cloudbandit:NAME``, or ``path.py:Class``.
+    budget: informative trials, for methods that plan with it (CloudBandit).
+    growth: CloudBandit's η.
+
+    Raises
+    ------
+    UnknownNameError: nobody knows the name.
+    UsageError: ``path.py:Class`` cannot be loaded.
+    """
+    if name == BANDIT or name.startswith(f"{BANDIT}:"):
+        inner = make_factory(name.partition(":")[2] or "gp", None)
+
+        def bandit(problem: Problem) -> Optimizer:
+            if budget is None:
+                return CloudBandit(problem, inner, growth=growth)
+            return CloudBandit.for_budget(problem, inner, budget, growth=growth)
+
+        return bandit
+    entry = BUILT_IN.get(name) or _plugins().get(name)
+    if entry is not None:
+        made = entry.load()
+        options = entry.options
+        return lambda problem: made(problem, **options)
+    if ".py:" in name:
+        return _from_file(name)
+    known = [*BUILT_IN, *_plugins(), f"{BANDIT}:<inner>"]
+    raise UnknownNameError("optimizer", name, known, "Or write path.py:Class for one of your own.")
+
+
+def _from_file(name: str) -> Factory:
+    text, _, attribute = name.rpartition(":")
+    path = Path(text).expanduser().resolve()
+    if not path.is_file():
+        raise UsageError(f"the optimizer {name!r} names the file {path}, which does not exist")
+    label = f"cloudbandit_user_{hashlib.sha256(str(path).encode()).hexdigest()[:12]}"
+    module = sys.modules.get(label)
+    if module is None:
+        spec = importlib.util.spec_from_file_location(label, path)
+        if spec is None or spec.loader is None:
+            raise UsageError(f"{path} is not a Python file")
+        module = importlib.util.module_from_spec(spec)
+        sys.modules[label] = module
+        try:
+            spec.loader.exec_module(module)
+        except BaseException:
+            del sys.modules[label]
+            raise
+    made: Factory | None = getattr(module, attribute, None)
+    if not callable(made):
+        public = [n for n, v in vars(module).items() if callable(v) and not n.startswith("_")]
+        raise UnknownNameError(f"class in {path.name}", attribute, public)
+    return made

@@ -1,0 +1,451 @@
+"""What may be tried: a :class:`Domain` of named arms, each with its own inner space.
+
+An inner space is one of three things:
+
+* a ConfigSpace ``ConfigurationSpace`` (conditions, forbidden clauses, log and ordinal parameters are honoured),
+* a :class:`Listing`: an explicit list of configs (a provider's catalogue, a recorded table; rarely Cartesian),
+* another :class:`Domain`: provider → offer → engine knobs is the same mechanism, and arms become longer tuples.
+
+A domain is immutable and owns no random state: sampling takes a generator.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import math
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from functools import cached_property
+from types import MappingProxyType
+from typing import TYPE_CHECKING, Any, Literal, Protocol, runtime_checkable
+
+import numpy as np
+
+from cloudbandit.errors import SpaceError, UnknownNameError
+from cloudbandit.trial import Candidate, Config, Value
+
+if TYPE_CHECKING:
+    from ConfigSpace import ConfigurationSpace
+
+Kind = Literal["int", "float", "bool", "choice", "ordinal"]
+ENUMERABLE_LIMIT = 200_000
+"""A space with more nominal cells than this is sampled, not enumerated."""
+
+_LOG_RATIO = 10.0  # a listed numeric parameter that spans more than this is encoded on a log scale
+
+
+@dataclass(frozen=True, slots=True)
+class Parameter:
+    """One parameter: listed ``values`` in order, or (values empty) a numeric range ``low … high``."""
+
+    name: str
+    kind: Kind
+    values: tuple[Value, ...] = ()
+    low: float = 0.0
+    high: float = 1.0
+    log: bool = False
+
+    @property
+    def numeric(self) -> bool:
+        return self.kind in ("int", "float")
+
+    @property
+    def finite(self) -> bool:
+        return bool(self.values)
+
+    @classmethod
+    def listed(cls, name: str, values: Iterable[Value], kind: Kind | None = None) -> Parameter:
+        """A parameter with explicit values; the kind is inferred from them unless given.
+
+        Raises
+        ------
+        SpaceError: the values mix kinds, e.g. ``1`` and ``"1"``.
+        """
+        seen = list(dict.fromkeys((type(v), v) for v in values))
+        types = {t for t, _ in seen}
+        if kind is None:
+            if types == {bool}:
+                kind = "bool"
+            elif types == {int}:
+                kind = "int"
+            elif types <= {int, float}:
+                kind = "float"
+            elif types == {str}:
+                kind = "choice"
+            else:
+                raise SpaceError(
+                    f"parameter {name!r} mixes {sorted(t.__name__ for t in types)}; "
+                    "cure: give all its values one type (str, bool, int, or int and float)"
+                )
+        plain = [v for _, v in seen]
+        if kind in ("int", "float"):
+            numbers = sorted(float(v) for v in plain)
+            low, high = numbers[0], numbers[-1]
+            return cls(
+                name,
+                kind,
+                tuple(sorted(plain, key=float)),
+                low,
+                high,
+                log=low > 0 and high / low > _LOG_RATIO,
+            )
+        return cls(name, kind, tuple(plain if kind == "ordinal" else sorted(plain, key=str)))
+
+    def unit(self, value: Value) -> float:
+        """A numeric or ordinal value on [0, 1]."""
+        if self.kind == "ordinal":
+            return self.values.index(value) / max(1, len(self.values) - 1)
+        x, low, high = float(value), self.low, self.high
+        if self.log:
+            x, low, high = math.log(x), math.log(low), math.log(high)
+        return 0.5 if high == low else (x - low) / (high - low)
+
+
+@runtime_checkable
+class Space(Protocol):
+    """What a domain needs from an inner space. :class:`Listing` and the ConfigSpace leaf implement it."""
+
+    @property
+    def parameters(self) -> tuple[Parameter, ...]: ...
+
+    @property
+    def enumerable(self) -> bool: ...
+
+    def configs(self) -> Sequence[Config]:
+        """Every config, in a fixed order (enumerable spaces only)."""
+
+    def weights(self) -> np.ndarray[Any, Any]:
+        """Probability of each config under a uniform draw from the nominal grid; sums to the hit rate, ≤ 1."""
+
+    def why_not(self, config: Config) -> str | None:
+        """None for a member, else the reason."""
+
+    def sample(self, rng: np.random.Generator) -> Config: ...
+
+    def active(self, name: str, partial: Config) -> bool:
+        """Whether ``name`` can be active, given the values of the parameters before it."""
+
+    def describe(self) -> str:
+        """A stable text that two equal spaces share."""
+
+    def to_configspace(self) -> ConfigurationSpace: ...
+
+
+def plain(value: Any) -> Value:
+    """A JSON-able Python scalar for a numpy or ConfigSpace one."""
+    value = value.item() if isinstance(value, np.generic) else value
+    if isinstance(value, str):
+        return str(value)
+    if isinstance(value, bool | int | float):
+        return value
+    raise SpaceError(f"a parameter value must be a str, bool, int or float, got {value!r} ({type(value).__name__})")
+
+
+class Listing:
+    """An explicit list of configs; an inactive parameter is absent from a config.
+
+    Parameters
+    ----------
+    configs: at least one; duplicates are an error.
+    parameters: kinds and nominal values, where the listing alone does not tell them (a recorded table's grid is wider
+        than what one workload recorded). Inferred by default.
+    """
+
+    def __init__(self, configs: Iterable[Mapping[str, Any]], parameters: Sequence[Parameter] | None = None) -> None:
+        self._configs: tuple[Config, ...] = tuple(
+            MappingProxyType({k: plain(v) for k, v in sorted(c.items())}) for c in configs
+        )
+        if not self._configs:
+            raise SpaceError("a listing needs at least one config, got none")
+        self._members = {Candidate("", c).key for c in self._configs}
+        if len(self._members) < len(self._configs):
+            keys = [Candidate("", c).key for c in self._configs]
+            twice = next(c for c, k in zip(self._configs, keys, strict=True) if keys.count(k) > 1)
+            raise SpaceError(f"a listing holds each config once; {dict(twice)} is there twice")
+        if parameters is None:
+            names = sorted({name for c in self._configs for name in c})
+            parameters = [Parameter.listed(n, [c[n] for c in self._configs if n in c]) for n in names]
+        self._parameters = tuple(parameters)
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        return Listing, ([dict(c) for c in self._configs], self._parameters)
+
+    @property
+    def parameters(self) -> tuple[Parameter, ...]:
+        return self._parameters
+
+    @property
+    def enumerable(self) -> bool:
+        return True
+
+    def configs(self) -> Sequence[Config]:
+        return self._configs
+
+    def weights(self) -> np.ndarray[Any, Any]:
+        """Configs with the same active parameters share a nominal grid; each such grid is equally likely."""
+        size = {p.name: len(p.values) for p in self._parameters}
+        grids = {frozenset(c) for c in self._configs}
+        return np.array([1.0 / len(grids) / math.prod(size[n] for n in c) for c in self._configs])
+
+    def why_not(self, config: Config) -> str | None:
+        if Candidate("", config).key in self._members:
+            return None
+        known = {p.name: p for p in self._parameters}
+        for name, value in config.items():
+            if name not in known:
+                return f"it has no parameter {name!r}; parameters: {', '.join(known) or 'none'}"
+            allowed = known[name].values
+            if not any(type(v) is type(value) and v == value for v in allowed):
+                return f"{name}={value!r} is not one of {list(allowed)}"
+        return f"this combination is not among the {len(self._configs)} listed configs"
+
+    def sample(self, rng: np.random.Generator) -> Config:
+        return self._configs[int(rng.integers(len(self._configs)))]
+
+    def active(self, name: str, partial: Config) -> bool:
+        return any(name in c and all(c.get(k) == v for k, v in partial.items()) for c in self._configs)
+
+    def describe(self) -> str:
+        return "\n".join(sorted(self._members))
+
+    def to_configspace(self) -> ConfigurationSpace:
+        from cloudbandit._configspace import listing_to_configspace
+
+        return listing_to_configspace(self)
+
+    def __len__(self) -> int:
+        return len(self._configs)
+
+    def __repr__(self) -> str:
+        return f"Listing({len(self._configs)} configs of {', '.join(p.name for p in self._parameters)})"
+
+
+class Domain:
+    """Named arms, each with its own inner space.
+
+    Parameters
+    ----------
+    arms: name → ``ConfigurationSpace`` | :class:`Listing` | list of configs | :class:`Domain`.
+
+    Raises
+    ------
+    SpaceError: no arm, or an arm whose space is empty.
+    """
+
+    def __init__(self, arms: Mapping[str, Any]) -> None:
+        if not arms:
+            raise SpaceError("a domain needs at least one arm, got none")
+        self.arms: Mapping[str, Space | Domain] = MappingProxyType({str(n): _as_space(n, s) for n, s in arms.items()})
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        return Domain, (dict(self.arms),)
+
+    @property
+    def names(self) -> tuple[str, ...]:
+        """The top-level arms, in the order given."""
+        return tuple(self.arms)
+
+    @cached_property
+    def leaves(self) -> Mapping[tuple[str, ...], Space]:
+        """Full arm path → inner space."""
+        out: dict[tuple[str, ...], Space] = {}
+        for name, space in self.arms.items():
+            if isinstance(space, Domain):
+                out |= {(name, *path): leaf for path, leaf in space.leaves.items()}
+            else:
+                out[(name,)] = space
+        return MappingProxyType(out)
+
+    @cached_property
+    def enumerable(self) -> bool:
+        """Whether the configs can be listed; else optimizers sample."""
+        return all(leaf.enumerable for leaf in self.leaves.values())
+
+    @cached_property
+    def candidates(self) -> tuple[Candidate, ...]:
+        """Every candidate, in the order of arms and then of configs.
+
+        Raises
+        ------
+        SpaceError: the domain is infinite or larger than ``ENUMERABLE_LIMIT``.
+        """
+        if not self.enumerable:
+            raise SpaceError("this domain cannot be enumerated: a space is continuous or too large; cure: sample it")
+        return tuple(Candidate(path, config) for path, leaf in self.leaves.items() for config in leaf.configs())
+
+    def __len__(self) -> int:
+        return len(self.candidates)
+
+    @cached_property
+    def index(self) -> Mapping[str, int]:
+        """``candidate.key`` → position in :attr:`candidates`."""
+        return {c.key: i for i, c in enumerate(self.candidates)}
+
+    @cached_property
+    def arm_index(self) -> np.ndarray[Any, Any]:
+        """Position of the top-level arm of each candidate, shape ``(n,)``."""
+        position = {name: i for i, name in enumerate(self.names)}
+        return np.array([position[c.arm[0]] for c in self.candidates], dtype=np.intp)
+
+    @cached_property
+    def draw_weights(self) -> np.ndarray[Any, Any]:
+        """Shape ``(n,)``, sums to 1: arm uniform, then uniform over the arm's nominal grid, cells outside the space
+        redrawn free of charge *including the arm* (the CloudBandit notebook's random search; so an arm's probability is
+        proportional to its hit rate)."""
+        parts = [np.full(len(leaf.configs()), self._share(path)) * leaf.weights() for path, leaf in self.leaves.items()]
+        weights: np.ndarray[Any, Any] = np.concatenate(parts)
+        return np.asarray(weights / weights.sum())
+
+    def _share(self, path: tuple[str, ...]) -> float:
+        inner = self.arms[path[0]]
+        return (inner._share(path[1:]) if isinstance(inner, Domain) else 1.0) / len(self.arms)
+
+    def why_not(self, candidate: Candidate) -> str | None:
+        """None where the candidate lies in the domain, else the reason."""
+        leaf = self.leaves.get(candidate.arm)
+        if leaf is None:
+            known = ", ".join("/".join(path) for path in self.leaves)
+            return f"there is no arm {'/'.join(candidate.arm)!r}; arms: {known}"
+        reason = leaf.why_not(candidate.config)
+        return reason and f"in arm {'/'.join(candidate.arm)!r} {reason}"
+
+    def __contains__(self, candidate: object) -> bool:
+        return isinstance(candidate, Candidate) and self.why_not(candidate) is None
+
+    def only(self, arm: str) -> Domain:
+        """The domain of one top-level arm; candidates keep their full arm path."""
+        if arm not in self.arms:
+            raise UnknownNameError("arm", arm, self.names)
+        return Domain({arm: self.arms[arm]})
+
+    def sample(self, rng: np.random.Generator, n: int = 1) -> list[Candidate]:
+        """``n`` independent draws: arm uniform at each level, then uniform in the inner space."""
+        out = []
+        for _ in range(n):
+            name = self.names[int(rng.integers(len(self.names)))]
+            space = self.arms[name]
+            if isinstance(space, Domain):
+                inner = space.sample(rng)[0]
+                out.append(Candidate((name, *inner.arm), inner.config))
+            else:
+                out.append(Candidate((name,), space.sample(rng)))
+        return out
+
+    @cached_property
+    def parameters(self) -> tuple[Parameter, ...]:
+        """All parameters by name; a name shared by several arms is one parameter with the union of their values."""
+        merged: dict[str, Parameter] = {}
+        for leaf in self.leaves.values():
+            for p in leaf.parameters:
+                merged[p.name] = _merge(merged[p.name], p) if p.name in merged else p
+        return tuple(merged.values())
+
+    @cached_property
+    def _columns(self) -> tuple[list[tuple[int, dict[str, int]]], list[tuple[Parameter, int, int]], int]:
+        width = 0
+        levels: list[tuple[int, dict[str, int]]] = []
+        for depth in range(max(map(len, self.leaves))):
+            prefixes = list(dict.fromkeys("/".join(path[: depth + 1]) for path in self.leaves if len(path) > depth))
+            if len(prefixes) > 1:
+                levels.append((depth, {prefix: width + i for i, prefix in enumerate(prefixes)}))
+                width += len(prefixes)
+        spans: list[tuple[Parameter, int, int]] = []
+        for p in self.parameters:
+            if p.finite and len(p.values) == 1:
+                continue
+            one = p.numeric or p.kind == "ordinal" or len(p.values) == 2
+            spans.append((p, width, 1 if one else len(p.values)))
+            width += spans[-1][2]
+        return levels, spans, width
+
+    def encode(self, candidates: Sequence[Candidate]) -> np.ndarray[Any, Any]:
+        """Features of candidates, shape ``(n, d)``.
+
+        Numbers and ordinals are scaled to [0, 1] (log where declared); labels and arms are one-hot divided by √2, so that
+        two different labels lie at distance 1; an inactive parameter lies in the middle of its column.
+        """
+        levels, spans, width = self._columns
+        out = np.zeros((len(candidates), width))
+        for row, c in zip(out, candidates, strict=True):
+            for depth, columns in levels:
+                column = columns.get("/".join(c.arm[: depth + 1])) if len(c.arm) > depth else None
+                if column is not None:
+                    row[column] = math.sqrt(0.5)
+            for p, start, count in spans:
+                value = c.config.get(p.name)
+                if p.numeric or p.kind == "ordinal":
+                    row[start] = 0.5 if value is None else p.unit(value)
+                elif count == 1:
+                    row[start] = 0.5 if value is None else float(p.values.index(value))
+                elif value is None:
+                    row[start : start + count] = math.sqrt(0.5) / count
+                else:
+                    row[start + p.values.index(value)] = math.sqrt(0.5)
+        return out
+
+    @cached_property
+    def features(self) -> np.ndarray[Any, Any]:
+        """:meth:`encode` of all candidates, shape ``(n, d)``."""
+        return self.encode(self.candidates)
+
+    @cached_property
+    def fingerprint(self) -> str:
+        """The same for equal domains, whatever built them: a stored study checks it when it is resumed."""
+        text = "\n".join(f"{'/'.join(path)}\n{leaf.describe()}" for path, leaf in sorted(self.leaves.items()))
+        return hashlib.sha256(text.encode()).hexdigest()[:16]
+
+    @classmethod
+    def from_configspace(cls, space: ConfigurationSpace, arm: str = "provider") -> Domain:
+        """Split a hierarchical ConfigSpace into one arm per value of the parameter ``arm``.
+
+        Raises
+        ------
+        SpaceError: there is no such parameter, or it is not an unconditional categorical, ordinal or constant.
+        """
+        from cloudbandit._configspace import split
+
+        return cls(split(space, arm))
+
+    def to_configspace(self, arm: str = "provider") -> ConfigurationSpace:
+        """Flatten to one ConfigSpace with a categorical parameter ``arm`` (nested arms: their path joined with ``/``).
+
+        The inverse of :meth:`from_configspace`. Otherwise a parameter that several arms have under one name gets the arm's
+        name as a prefix (``A:nodes``), and cells that a listing lacks become forbidden clauses.
+        """
+        from cloudbandit._configspace import flatten
+
+        return flatten(self, arm)
+
+    def __repr__(self) -> str:
+        size = f"{len(self)} candidates" if self.enumerable else "not enumerable"
+        return f"Domain({', '.join(self.names)}; {size})"
+
+
+def _as_space(name: str, space: Any) -> Space | Domain:
+    if isinstance(space, Domain | Listing):
+        return space
+    if isinstance(space, list | tuple):
+        return Listing(space)
+    if type(space).__name__ == "ConfigurationSpace":
+        from cloudbandit._configspace import Leaf
+
+        return Leaf(space)
+    if isinstance(space, Space):
+        return space
+    raise SpaceError(
+        f"the space of arm {name!r} is a {type(space).__name__}; "
+        "it must be a ConfigurationSpace, a Listing, a list of configs, or a Domain"
+    )
+
+
+def _merge(a: Parameter, b: Parameter) -> Parameter:
+    if a == b:
+        return a
+    if a.finite and b.finite and (a.kind == b.kind or {a.kind, b.kind} == {"int", "float"}):
+        kind = a.kind if a.kind == b.kind else "float"
+        merged = Parameter.listed(a.name, (*a.values, *b.values), kind)
+        return merged
+    if a.numeric and b.numeric:
+        kind = a.kind if a.kind == b.kind else "float"
+        return Parameter(a.name, kind, (), min(a.low, b.low), max(a.high, b.high), a.log and b.log)
+    raise SpaceError(f"parameter {a.name!r} is {a.kind} in one arm and {b.kind} in another; cure: give it two names")
