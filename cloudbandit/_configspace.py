@@ -23,7 +23,7 @@ from ConfigSpace.hyperparameters import (
 
 from cloudbandit.errors import SpaceError
 from cloudbandit.space import ENUMERABLE_LIMIT, Domain, Listing, Parameter, Space, plain
-from cloudbandit.trial import Config, Value
+from cloudbandit.trial import Candidate, Config, Value
 
 if TYPE_CHECKING:
     from ConfigSpace import ConfigurationSpace
@@ -135,16 +135,32 @@ class Leaf:
             return Listing(self.configs()).describe()
         return f"{sorted(self.fixed.items())}\n{self.whole!r}"
 
+    def example(self) -> Config:
+        """Some member, always the same."""
+        return self.configs()[0] if self.enumerable else self.sample(np.random.default_rng(0))
+
     def to_configspace(self) -> ConfigurationSpace:
-        space = copy.deepcopy(self.whole)
-        for name, value in self.fixed.items():
-            others = [v for v in _parameter(space[name]).values if v != value]
-            if others:
-                space.add(CS.ForbiddenInClause(space[name], others))
-        return space
+        return _narrowed(self.whole, {k: [v] for k, v in self.fixed.items()}, {**self.fixed, **self.example()})
 
     def __repr__(self) -> str:
         return f"Leaf({len(self.whole)} parameters{f', {self.fixed}' if self.fixed else ''})"
+
+
+def _narrowed(
+    whole: ConfigurationSpace, kept: Mapping[str, Sequence[Value]], example: Mapping[str, Value]
+) -> ConfigurationSpace:
+    """A copy in which some parameters keep only some values. ConfigSpace insists on a legal default config, so the
+    defaults become ``example``."""
+    plan = whole.to_serialized_dict()
+    for entry in plan["hyperparameters"]:
+        if entry["name"] in example and "default_value" in entry:
+            entry["default_value"] = example[entry["name"]]
+    space = CS.ConfigurationSpace.from_serialized_dict(plan)
+    for name, values in kept.items():
+        others = [v for v in _parameter(space[name]).values if v not in values]
+        if others:
+            space.add(CS.ForbiddenInClause(space[name], others))
+    return space
 
 
 def _holds(condition: Any, values: Mapping[str, Value]) -> bool:
@@ -202,39 +218,82 @@ def split(space: ConfigurationSpace, arm: str) -> dict[str, Leaf]:
 
 def flatten(domain: Domain, arm: str) -> ConfigurationSpace:
     """See :meth:`cloudbandit.Domain.to_configspace`."""
-    leaves = domain.leaves
-    slices = [leaf for leaf in leaves.values() if isinstance(leaf, Leaf) and set(leaf.fixed) == {arm}]
-    if len(slices) == len(leaves) and all(leaf.whole is slices[0].whole for leaf in slices):
-        whole = copy.deepcopy(slices[0].whole)
-        kept = [leaf.fixed[arm] for leaf in slices]
-        gone = [v for v in _parameter(whole[arm]).values if v not in kept]
-        if gone:
-            whole.add(CS.ForbiddenInClause(whole[arm], gone))
-        return whole
-    out = CS.ConfigurationSpace()
-    paths = {"/".join(path): leaf for path, leaf in leaves.items()}
-    chooser = CategoricalHyperparameter(arm, list(paths))
-    out.add(chooser)
-    names = [name for leaf in leaves.values() for name in leaf.to_configspace()]
-    for path, leaf in paths.items():
-        _graft(out, chooser, path, leaf, {n for n in names if names.count(n) > 1 or n == arm})
-    return out
+    return FlatSpace(domain, arm).space
 
 
-def _graft(out: ConfigurationSpace, chooser: Any, path: str, leaf: Space, shared: set[str]) -> None:
-    inner = leaf.to_configspace()
-    renamed: dict[str, Any] = {}
-    for name, hp in inner.items():
-        twin = copy.copy(hp)
-        twin.name = f"{path}:{name}" if name in shared else name
-        renamed[name] = twin
-    out.add(list(renamed.values()))
-    here = {name: CS.EqualsCondition(hp, chooser, path) for name, hp in renamed.items()}
-    for name, hp in renamed.items():
-        conditions = [_rebind(c, hp, renamed) for c in inner.parent_conditions_of.get(name, ())]
-        out.add(CS.AndConjunction(here[name], *conditions) if conditions else here[name])
-    for clause in inner.forbidden_clauses:
-        out.add(_rebind_forbidden(clause, renamed))
+class FlatSpace:
+    """A domain as one ConfigSpace, with the way back.
+
+    Parameters
+    ----------
+    arm: the name of the categorical parameter that chooses the leaf.
+    forbid: whether cells that a listing lacks become forbidden clauses; a caller that masks them itself says False.
+    """
+
+    def __init__(self, domain: Domain, arm: str, *, forbid: bool = True) -> None:
+        self.arm = arm
+        leaves = domain.leaves
+        self._paths = {"/".join(path): path for path in leaves}
+        self._renamed: dict[tuple[str, ...], dict[str, str]] = {path: {} for path in leaves}
+        slices = [leaf for leaf in leaves.values() if isinstance(leaf, Leaf) and set(leaf.fixed) == {arm}]
+        if len(slices) == len(leaves) and all(leaf.whole is slices[0].whole for leaf in slices):
+            self.space = self._whole(slices)
+            self._labels = {path: leaf.fixed[arm] for path, leaf in zip(leaves, slices, strict=True)}
+            return
+        self._labels = {path: "/".join(path) for path in leaves}
+        self.space = CS.ConfigurationSpace()
+        chooser = CategoricalHyperparameter(arm, list(self._paths))
+        self.space.add(chooser)
+        inner = {path: _own_space(leaf, forbid) for path, leaf in leaves.items()}
+        names = [name for space in inner.values() for name in space]
+        shared = {n for n in names if names.count(n) > 1 or n == arm}
+        for path, space in inner.items():
+            self._graft(chooser, path, space, shared)
+
+    def _whole(self, slices: Sequence[Leaf]) -> ConfigurationSpace:
+        kept = [leaf.fixed[self.arm] for leaf in slices]
+        if set(kept) == set(_parameter(slices[0].whole[self.arm]).values):
+            return copy.deepcopy(slices[0].whole)
+        example = {**slices[0].fixed, **slices[0].example()}
+        return _narrowed(slices[0].whole, {self.arm: kept}, example)
+
+    def _graft(self, chooser: Any, path: tuple[str, ...], inner: ConfigurationSpace, shared: set[str]) -> None:
+        label = "/".join(path)
+        renamed: dict[str, Any] = {}
+        for name, hp in inner.items():
+            twin = copy.copy(hp)
+            twin.name = f"{label}:{name}" if name in shared else name
+            self._renamed[path][name] = twin.name
+            renamed[name] = twin
+        self.space.add(list(renamed.values()))
+        for name, hp in renamed.items():
+            here = CS.EqualsCondition(hp, chooser, label)
+            conditions = [_rebind(c, hp, renamed) for c in inner.parent_conditions_of.get(name, ())]
+            self.space.add(CS.AndConjunction(here, *conditions) if conditions else here)
+        for clause in inner.forbidden_clauses:
+            self.space.add(_rebind_forbidden(clause, renamed))
+
+    def configuration(self, candidate: Candidate) -> Any:
+        """The ConfigSpace configuration of a candidate."""
+        renamed = self._renamed[candidate.arm]
+        values: dict[str, Value] = {renamed.get(k, k): v for k, v in candidate.config.items()}
+        values[self.arm] = self._labels[candidate.arm]
+        for name, hp in self.space.items():  # a listing's inactive parameters
+            if name in renamed.values() and name not in values and ABSENT in _parameter(hp).values:
+                values[name] = ABSENT
+        return CS.Configuration(self.space, values=values)
+
+    def candidate(self, configuration: Any) -> Candidate:
+        """The candidate of a ConfigSpace configuration."""
+        values = {k: plain(v) for k, v in dict(configuration).items()}
+        label = values.pop(self.arm)
+        path = next(path for path, known in self._labels.items() if known == label)
+        original = {new: old for old, new in self._renamed[path].items()}
+        return Candidate(path, {original.get(k, k): v for k, v in values.items() if v != ABSENT})
+
+
+def _own_space(leaf: Space, forbid: bool) -> ConfigurationSpace:
+    return listing_to_configspace(leaf, forbid=forbid) if isinstance(leaf, Listing) else leaf.to_configspace()
 
 
 def _rebind(condition: Any, child: Any, by_name: Mapping[str, Any]) -> Any:
@@ -255,7 +314,7 @@ def _rebind_forbidden(clause: Any, by_name: Mapping[str, Any]) -> Any:
     return type(clause)(by_name[clause.hyperparameter.name], rest)
 
 
-def listing_to_configspace(listing: Listing) -> ConfigurationSpace:
+def listing_to_configspace(listing: Listing, *, forbid: bool = True) -> ConfigurationSpace:
     """A grid over the listed values, with what is not listed forbidden; :data:`ABSENT` stands for an inactive one.
 
     Raises
@@ -272,6 +331,8 @@ def listing_to_configspace(listing: Listing) -> ConfigurationSpace:
             ordered = p.numeric or p.kind == "ordinal"
             kind = OrdinalHyperparameter if ordered and not absent else CategoricalHyperparameter
             space.add(kind(p.name, list(axes[p.name])))
+    if not forbid:
+        return space
     members = {tuple(c.get(n, ABSENT) for n in axes) for c in listing.configs()}
     holes = math.prod(map(len, axes.values())) - len(members)
     if holes > _MAX_FORBIDDEN:

@@ -1,0 +1,87 @@
+"""scikit-optimize's surrogates and acquisition functions (extra ``skopt``).
+
+Its ``Optimizer`` proposes points that were evaluated before, which here would be paid for twice. So its parts are used:
+its estimator is fitted to what was observed, its expected improvement ranks the configs not tried yet. The fit starts
+anew for each suggestion, which makes resuming exact.
+"""
+
+from __future__ import annotations
+
+import warnings
+from typing import Any, Literal
+
+import numpy as np
+
+from cloudbandit.base import BaseOptimizer
+from cloudbandit.errors import UnknownNameError, need
+from cloudbandit.goal import losses
+from cloudbandit.optimizers.random_search import draw_unseen
+from cloudbandit.protocols import Problem
+from cloudbandit.trial import Candidate
+
+_SAMPLED = 1_000
+_MAX_SCORED = 5_000
+
+
+class SkoptOptimizer(BaseOptimizer):
+    """``skopt`` (Gaussian process) and ``skopt-forest`` (random forest).
+
+    Parameters
+    ----------
+    estimator: ``"GP"``, ``"RF"`` or ``"ET"``, as in scikit-optimize.
+    initial: random points before the model is used; by default 3, or 1 in a domain of one arm.
+    """
+
+    def __init__(
+        self, problem: Problem, *, estimator: Literal["GP", "RF", "ET"] = "GP", initial: int | None = None
+    ) -> None:
+        super().__init__(problem)
+        if estimator not in ("GP", "RF", "ET"):
+            raise UnknownNameError("estimator of scikit-optimize", estimator, ("GP", "RF", "ET"))
+        self._estimator = estimator
+        self._initial = initial if initial is not None else (3 if len(problem.domain.names) > 1 else 1)
+        self._skopt = need("skopt", "skopt", "the optimizer skopt")
+        need("skopt.learning", "skopt", "the optimizer skopt")
+
+    def _suggest(self) -> Candidate | None:
+        early = len(self.observations) + self._pending.total() < self._initial or not self.observations
+        if not self.domain.enumerable:
+            if early:
+                return draw_unseen(self)
+            taken = {*(o.candidate for o in self.observations), *self.pending}
+            drawn = dict.fromkeys(self.domain.sample(self.rng(), _SAMPLED))
+            options = [c for c in drawn if c not in taken and c.arm[0] not in self.resting]
+            if not options:
+                return None
+            return options[int(np.argmax(self._improvement(self.domain.encode(options))))]
+        free = self.free
+        if not len(free):
+            return None
+        if early:
+            weights = self.domain.draw_weights[free]
+            return self.domain.candidates[int(self.rng().choice(free, p=weights / weights.sum()))]
+        if len(free) > _MAX_SCORED:
+            free = np.sort(self.rng().choice(free, _MAX_SCORED, replace=False))
+        return self.domain.candidates[int(free[np.argmax(self._improvement(self.domain.features[free]))])]
+
+    def _improvement(self, options: np.ndarray[Any, Any]) -> np.ndarray[Any, Any]:
+        """Expected improvement of each row of features, shape ``(n,)``."""
+        from skopt.acquisition import gaussian_ei
+        from skopt.utils import cook_estimator
+
+        y = np.array(losses(self.observations))
+        y = np.log(y) if y.min() > 0 else y
+        known = [o.candidate for o in self.observations]
+        if self._pending:  # a constant liar: what is in flight comes out average
+            known = [*known, *self.pending]
+            y = np.append(y, np.full(len(known) - len(y), y.mean()))
+        space = self._skopt.space.Space([(0.0, 1.0)] * max(1, options.shape[1]))
+        seed = int(self.rng(self.turn, 3).integers(2**31))
+        model = cook_estimator(self._estimator, space=space, random_state=seed)
+        x = self.domain.encode(known)
+        if x.shape[1] == 0:
+            return np.zeros(len(options))
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")  # a length scale at its bound is no news on ten points
+            model.fit(x, y)
+            return np.asarray(gaussian_ei(options, model, y_opt=float(y.min())))
