@@ -120,15 +120,19 @@ class Leaf:
             return f"{clash[0]!r} is fixed by the arm and must be left out"
         return self._legal({**self.fixed, **config})
 
-    def sample(self, rng: np.random.Generator) -> Config:
+    def sample(self, rng: np.random.Generator, n: int = 1) -> list[Config]:
         """Uniform in the sense of ConfigSpace (its priors count); a slice is drawn by rejection."""
+        kept: list[Config] = []
         with self._lock:
             self._sampler.seed(int(rng.integers(2**31)))
-            for _ in range(10_000):
-                drawn = {k: plain(v) for k, v in dict(self._sampler.sample_configuration()).items()}
-                if all(drawn.get(k) == v for k, v in self.fixed.items()):
-                    return {k: v for k, v in drawn.items() if k not in self.fixed}
-        raise SpaceError(f"10,000 draws found no config with {self.fixed}; the slice is too thin to sample")
+            for _ in range(1_000):
+                for drawn in self._sampler.sample_configuration(max(2, 2 * (n - len(kept)))):
+                    values = {k: plain(v) for k, v in dict(drawn).items()}
+                    if all(values.get(k) == v for k, v in self.fixed.items()):
+                        kept.append({k: v for k, v in values.items() if k not in self.fixed})
+                if len(kept) >= n:
+                    return kept[:n]
+        raise SpaceError(f"thousands of draws found no config with {self.fixed}; the slice is too thin to sample")
 
     def describe(self) -> str:
         if self.enumerable:
@@ -137,7 +141,7 @@ class Leaf:
 
     def example(self) -> Config:
         """Some member, always the same."""
-        return self.configs()[0] if self.enumerable else self.sample(np.random.default_rng(0))
+        return self.configs()[0] if self.enumerable else self.sample(np.random.default_rng(0))[0]
 
     def to_configspace(self) -> ConfigurationSpace:
         return _narrowed(self.whole, {k: [v] for k, v in self.fixed.items()}, {**self.fixed, **self.example()})

@@ -13,12 +13,15 @@ from typing import Any
 
 from cloudbandit.errors import UsageError, need
 from cloudbandit.protocols import Objective, Outcome, Run
-from cloudbandit.trial import Trial
+from cloudbandit.trial import Result, Trial
 
 
 def _evaluate(objective: Objective, trial: Trial, run: Run) -> Outcome:
     try:
-        return Outcome(trial, objective.evaluate(trial, run))
+        result = objective.evaluate(trial, run)
+        if not isinstance(result, Result):
+            raise UsageError(f"{type(objective).__name__}.evaluate returned {result!r}; it must return a Result")
+        return Outcome(trial, result)
     except Exception as error:  # a bug: the study records it, settles the money and raises it again
         return Outcome(trial, error=error)
 
@@ -116,11 +119,15 @@ class _RemoteRun:
         pass
 
 
-def _evaluate_once(token: str, objective: Objective, trial: Trial) -> Outcome:
+def _evaluate_once(token: str, trial: Trial, pickled: bytes) -> Outcome:
     """On a worker. Dask runs a task again when its worker died; a paid trial must not be: the first attempt leaves a
-    mark with the scheduler, and a second one finds it."""
+    mark with the scheduler, and a second one finds it. The objective travels pickled, so that the scheduler, which
+    unpickles every task, needs none of its modules."""
+    import pickle
+
     from distributed import get_worker
 
+    objective: Objective = pickle.loads(pickled)
     client = get_worker()._get_client()
     if client.get_metadata([token], default=None):
         return Outcome(trial, lost="its worker died")
@@ -153,7 +160,8 @@ class Dask:
         import uuid
 
         token = f"cloudbandit-{uuid.uuid4().hex}"  # a name on the cluster; no result depends on it
-        future = self._client.submit(_evaluate_once, token, objective, trial, key=token, pure=False, retries=0)
+        pickled = need("cloudpickle", "dask", "the Dask pool").dumps(objective)
+        future = self._client.submit(_evaluate_once, token, trial, pickled, key=token, pure=False, retries=0)
         self._trials[future.key] = trial
         self._completed.add(future)
 

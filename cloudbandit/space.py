@@ -120,7 +120,8 @@ class Space(Protocol):
     def why_not(self, config: Config) -> str | None:
         """None for a member, else the reason."""
 
-    def sample(self, rng: np.random.Generator) -> Config: ...
+    def sample(self, rng: np.random.Generator, n: int = 1) -> list[Config]:
+        """Independent draws."""
 
     def active(self, name: str, partial: Config) -> bool:
         """Whether ``name`` can be active, given the values of the parameters before it."""
@@ -199,8 +200,8 @@ class Listing:
                 return f"{name}={value!r} is not one of {list(allowed)}"
         return f"this combination is not among the {len(self._configs)} listed configs"
 
-    def sample(self, rng: np.random.Generator) -> Config:
-        return self._configs[int(rng.integers(len(self._configs)))]
+    def sample(self, rng: np.random.Generator, n: int = 1) -> list[Config]:
+        return [self._configs[i] for i in rng.integers(len(self._configs), size=n)]
 
     def active(self, name: str, partial: Config) -> bool:
         return any(name in c and all(c.get(k) == v for k, v in partial.items()) for c in self._configs)
@@ -320,16 +321,17 @@ class Domain:
 
     def sample(self, rng: np.random.Generator, n: int = 1) -> list[Candidate]:
         """``n`` independent draws: arm uniform at each level, then uniform in the inner space."""
-        out = []
-        for _ in range(n):
-            name = self.names[int(rng.integers(len(self.names)))]
+        drawn = rng.integers(len(self.names), size=n)
+        by_arm: dict[int, list[Candidate]] = {}
+        for position in sorted(set(drawn.tolist())):
+            name, count = self.names[position], int((drawn == position).sum())
             space = self.arms[name]
-            if isinstance(space, Domain):
-                inner = space.sample(rng)[0]
-                out.append(Candidate((name, *inner.arm), inner.config))
-            else:
-                out.append(Candidate((name,), space.sample(rng)))
-        return out
+            by_arm[position] = (
+                [Candidate((name, *c.arm), c.config) for c in space.sample(rng, count)]
+                if isinstance(space, Domain)
+                else [Candidate((name,), config) for config in space.sample(rng, count)]
+            )
+        return [by_arm[position].pop() for position in drawn.tolist()]
 
     @cached_property
     def parameters(self) -> tuple[Parameter, ...]:

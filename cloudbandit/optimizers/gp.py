@@ -30,7 +30,7 @@ from cloudbandit.trial import Candidate, Observation
 
 Array = np.ndarray[Any, np.dtype[np.float64]]
 
-_SAMPLED = 2_000
+_SAMPLED = 1_200
 
 
 class GPOptimizer(BaseOptimizer):
@@ -101,8 +101,7 @@ class GPOptimizer(BaseOptimizer):
         for position in order:
             centre = self.observations[int(position)].candidate
             leaf = self.domain.leaves[centre.arm]
-            for _ in range(_SAMPLED // 40):
-                other = leaf.sample(rng)
+            for other in leaf.sample(rng, _SAMPLED // 40):
                 shared = [k for k in centre.config if k in other]
                 swap = rng.permutation(len(shared))[: int(rng.integers(1, 3))]
                 config = {

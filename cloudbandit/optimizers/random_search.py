@@ -51,5 +51,5 @@ def draw_unseen(optimizer: BaseOptimizer, attempts: int = 100) -> Candidate | No
     none (a tiny space behind an unlistable description)."""
     taken = {o.candidate for o in optimizer.observations} | set(optimizer.pending)
     rng, resting = optimizer.rng(), optimizer.resting
-    draws = (optimizer.domain.sample(rng)[0] for _ in range(attempts))
+    draws = (c for batch in (1, attempts) for c in optimizer.domain.sample(rng, batch))
     return next((c for c in draws if c not in taken and c.arm[0] not in resting), None)

@@ -1,0 +1,99 @@
+"""The rank-one updates against the textbook's closed form, computed from scratch."""
+
+import numpy as np
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from cloudbandit.optimizers.gaussian_process import (
+    _JITTER,
+    LENGTH_SCALES,
+    GaussianProcess,
+    expected_improvement,
+    probability_below,
+)
+
+
+def matern(a, b, scale):
+    r = np.sqrt(5.0 * ((a[:, None] - b[None]) ** 2).sum(-1)) / scale
+    return (1 + r + r * r / 3) * np.exp(-r)
+
+
+def closed_form(features, observed, y, scale):
+    """Universal kriging with a constant mean (Rasmussen & Williams, eqs. 2.41, 2.42), from dense matrices."""
+    x = features[observed]
+    k = matern(x, x, scale) + _JITTER * np.eye(len(x))
+    cross = matern(x, features, scale)
+    one = np.ones(len(x))
+    inverse = np.linalg.inv(k)
+    precision = one @ inverse @ one
+    mean = one @ inverse @ y / precision
+    prediction = mean + cross.T @ inverse @ (y - mean)
+    gap = 1 - one @ inverse @ cross
+    unexplained = 1 - np.einsum("ij,ik,kj->j", cross, inverse, cross) + gap**2 / precision
+    fit = (y - mean) @ inverse @ (y - mean)
+    evidence = -0.5 * np.linalg.slogdet(k)[1] - 0.5 * np.log(precision)
+    shape = 1 + 0.5 * (len(x) - 1)
+    return prediction, unexplained * (1 + 0.5 * fit) / (shape + 1), evidence - shape * np.log(1 + 0.5 * fit)
+
+
+@settings(max_examples=30, deadline=None)
+@given(st.integers(0, 10_000), st.integers(2, 24))
+def test_updates_equal_the_closed_form(seed, n):
+    rng = np.random.default_rng(seed)
+    features = rng.random((40, 3))
+    observed = rng.choice(40, n, replace=False)
+    y = rng.normal(size=n)
+    y = (y - y.mean()) / y.std()
+    model = GaussianProcess(features, capacity=4)
+    for i in observed:
+        model.add(int(i))
+    p = model.posterior(y)
+    evidence = []
+    for s, scale in enumerate(LENGTH_SCALES):
+        mean, variance, log_evidence = closed_form(features, observed, y, scale)
+        np.testing.assert_allclose(p.mean[s], mean, atol=1e-5)
+        np.testing.assert_allclose(p.sd[s] ** 2, np.maximum(variance, 0), atol=1e-5)
+        evidence.append(log_evidence)
+    weight = np.exp(np.array(evidence) - max(evidence))
+    np.testing.assert_allclose(p.weight, weight / weight.sum(), atol=1e-5)
+
+
+def test_pop_undoes_add():
+    rng = np.random.default_rng(0)
+    features, y = rng.random((20, 2)), rng.normal(size=3)
+    model = GaussianProcess(features, capacity=2)
+    for i in (3, 7, 11):
+        model.add(i)
+    before = model.posterior(y)
+    for i in (1, 2):
+        model.add(i)
+    model.pop()
+    model.pop()
+    for a, b in zip(before, model.posterior(y), strict=True):
+        np.testing.assert_allclose(a, b, atol=1e-9)
+
+
+def test_acquisitions_agree_with_sampling():
+    rng = np.random.default_rng(1)
+    model = GaussianProcess(rng.random((15, 2)))
+    for i in range(5):
+        model.add(i)
+    p = model.posterior(rng.normal(size=5))
+    scale = rng.choice(len(p.weight), size=200_000, p=p.weight)
+    draws = p.mean[scale, 9] + p.sd[scale, 9] * rng.normal(size=200_000)
+    incumbent = float(np.median(draws))
+    assert expected_improvement(p, incumbent)[9] == pytest.approx(np.maximum(incumbent - draws, 0).mean(), rel=0.02)
+    assert probability_below(p, incumbent)[9] == pytest.approx((draws <= incumbent).mean(), abs=0.01)
+
+
+def test_one_observation_and_repeats_are_fine():
+    model = GaussianProcess(np.array([[0.0], [0.5], [1.0]]))
+    model.add(0)
+    p = model.posterior(np.array([2.0]))
+    assert np.isfinite(p.mean).all()
+    for _ in range(3):
+        model.add(0)
+    p = model.posterior(np.array([2.0, 2.1, 1.9, 2.0]))
+    assert np.isfinite(p.mean).all()
+    assert p.mean[:, 0] == pytest.approx(2.0, abs=0.05)

@@ -1,0 +1,137 @@
+import math
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from cloudbandit import SLO, Candidate, Observation, Result, SLOGoal, Status, Trial
+from cloudbandit.errors import UnknownNameError, UsageError
+from cloudbandit.goal import best, front, least_bad, losses, resolve_metric
+from cloudbandit.trial import resting_arms
+
+
+def observed(goal, *results):
+    return [Observation(Trial(i, Candidate("a", {"x": i})), r, goal.score(r)) for i, r in enumerate(results)]
+
+
+def test_slo_parses_and_prints():
+    slo = SLO.parse(" ttft_p95_ms <= 5e2 ")
+    assert slo == SLO("ttft_p95_ms", 500.0)
+    assert str(slo) == "ttft_p95_ms<=500"
+    assert SLO.parse("output_tok_per_s>=10").violation({"output_tok_per_s": 5}) == pytest.approx(0.5)
+    for bad in ("ttft", "ttft<500", "ttft<=abc", "<=5", "ttft_ms<=nan"):
+        with pytest.raises(UsageError, match=r"METRIC<=LIMIT|finite"):
+            SLO.parse(bad)
+
+
+def test_a_missing_metric_is_a_violated_slo():
+    assert SLO("ttft_ms", 5).violation({}) == math.inf
+
+
+@given(st.lists(st.tuples(st.booleans(), st.floats(0, 5), st.floats(0, 10)), min_size=2, max_size=20))
+def test_scores_order_feasible_before_violating_before_failed(cases):
+    goal = SLOGoal("cost_usd", ("ttft_ms<=1",))
+    results = [
+        Result(metrics={"cost_usd": cost, "ttft_ms": ttft}) if ok else Result(Status.FAILED, spent_usd=cost)
+        for ok, ttft, cost in cases
+    ]
+    told = observed(goal, *results)
+    ranked = sorted(told, key=lambda o: o.score)
+    kinds = [0 if o.score.feasible else 1 if o.score.rank == 0 else 2 for o in ranked]
+    assert kinds == sorted(kinds)
+    incumbent = best(told)
+    assert (incumbent is None) == (0 not in kinds)
+    if incumbent is not None:
+        assert incumbent.result.metrics["cost_usd"] == min(
+            o.result.metrics["cost_usd"] for o in told if o.score.feasible
+        )
+        worst_feasible = max(x for o, x in zip(told, losses(told), strict=True) if o.score.feasible)
+        assert all(x >= 0 for x in losses(told))
+        assert worst_feasible == max(o.result.metrics["cost_usd"] for o in told if o.score.feasible)
+
+
+def test_failed_trials_have_their_charge_or_the_worst_so_far():
+    cost, speed = SLOGoal("cost_usd"), SLOGoal("ttft_ms")
+    ok = Result(metrics={"cost_usd": 4.0, "ttft_ms": 4.0})
+    failed = Result(Status.FAILED, spent_usd=9.0, seconds=60.0)
+    assert losses(observed(cost, ok, failed)) == [4.0, 9.0]
+    assert losses(observed(SLOGoal("runtime_s"), failed)) == [60.0]
+    assert losses(observed(speed, failed, ok, failed)) == [0.0, 4.0, 4.0]
+    per_hour = SLOGoal("usd_per_h")
+    assert per_hour.score(failed).values == (), "a rate is no charge"
+
+
+def test_a_violating_trial_never_beats_a_feasible_one():
+    goal = SLOGoal("cost_usd", ("ttft_ms<=10",))
+    cheap_but_slow = Result(metrics={"cost_usd": 1.0, "ttft_ms": 20.0})
+    dear = Result(metrics={"cost_usd": 50.0, "ttft_ms": 5.0})
+    a, b = losses(observed(goal, dear, cheap_but_slow))
+    assert a == 50.0
+    assert b > a
+    told = observed(goal, cheap_but_slow)
+    assert best(told) is None
+    assert least_bad(told) is told[0]
+
+
+def test_losses_of_a_prefix_are_a_prefix_of_the_losses():
+    goal = SLOGoal("x", ("y<=1",))
+    told = observed(
+        goal,
+        Result(metrics={"x": 3.0, "y": 2.0}),
+        Result(Status.TIMEOUT),
+        Result(metrics={"x": 5.0, "y": 0.0}),
+        Result(metrics={"x": 1.0, "y": 9.0}),
+    )
+    for n in range(1, 5):
+        assert losses(told[:n]) == losses(told)[:n]
+
+
+def test_uninformative_results_have_no_score():
+    goal = SLOGoal("x")
+    for status in (Status.UNAVAILABLE, Status.INTERRUPTED, Status.LOST):
+        assert goal.score(Result(status)) is None
+        assert not status.informative
+    with pytest.raises(UsageError, match="no loss"):
+        losses(observed(goal, Result(Status.LOST)))
+
+
+def test_an_ok_result_without_the_metric_is_a_bug():
+    with pytest.raises(UsageError, match=r"minimises 'x'.*only \['y'\]"):
+        SLOGoal("x").score(Result(metrics={"y": 1.0}))
+
+
+def test_results_hold_finite_numbers_only():
+    for broken in ({"metrics": {"x": math.nan}}, {"spent_usd": math.inf}, {"seconds": -1.0}):
+        with pytest.raises(UsageError):
+            Result(**broken)
+
+
+def test_result_survives_json():
+    result = Result(
+        Status.FAILED, {"x": 1.5}, {"x": 0.1}, 2.0, 3.0, "recorded", "oom", ({"users": 1.0},), {"log": "a"}, "e"
+    )
+    assert Result.from_dict(result.to_dict()) == result
+
+
+def test_front_holds_what_nothing_beats():
+    goal = SLOGoal(("cost_usd", "ttft_ms"))
+    told = observed(
+        goal, *(Result(metrics={"cost_usd": a, "ttft_ms": b}) for a, b in [(1, 9), (2, 5), (3, 6), (4, 1), (1, 9)])
+    )
+    assert [o.trial.number for o in front(told)] == [0, 1, 3]
+
+
+def test_metric_names_default_to_the_median():
+    assert resolve_metric("ttft_ms", ["ttft_p50_ms"]) == "ttft_p50_ms"
+    assert resolve_metric("ttft_p50_ms", ["ttft_ms"]) == "ttft_ms"
+    with pytest.raises(UnknownNameError, match="Did you mean 'ttft_ms'"):
+        resolve_metric("tfft_ms", ["ttft_ms", "cost_usd"])
+
+
+def test_an_arm_rests_after_three_unavailable_in_a_row():
+    def told(*statuses):
+        return [Observation(Trial(i, Candidate("a", {})), Result(s), None) for i, s in enumerate(statuses)]
+
+    u, i = Status.UNAVAILABLE, Status.INTERRUPTED
+    assert resting_arms(told(u, u, u)) == {"a"}
+    assert resting_arms(told(u, u, i, u)) == frozenset()

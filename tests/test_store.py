@@ -1,0 +1,205 @@
+import os
+import signal
+import sqlite3
+import subprocess
+import sys
+import threading
+import time
+from pathlib import Path
+
+import pytest
+
+from cloudbandit import Candidate, Result, Store, Trial
+from cloudbandit.errors import (
+    StoreBusyError,
+    StoreCorruptError,
+    StoreError,
+    StoreVersionError,
+    StudyMismatchError,
+    UnknownNameError,
+)
+
+sys.path.insert(0, str(Path(__file__).parent))
+import programs
+
+
+def filled(path, trials=3):
+    with Store(path) as store:
+        record = store.open("study", {"seed": 1})
+        for i in range(trials):
+            trial = Trial(i, Candidate("a", {"x": i, "on": True, "name": "ä"}), seed=2**32 - 1, replicate=i)
+            record.start(trial, 1.0)
+            record.finish(trial, Result(metrics={"loss": 0.1 * i}, spent_usd=0.5), 0.5, 10.0 * i)
+        record.close()
+    return path
+
+
+def test_what_was_kept_comes_back_unchanged(tmp_path):
+    with Store(filled(tmp_path / "s.db")) as store:
+        trials = store.trials("study")
+        assert [t.trial.number for t in trials] == [0, 1, 2]
+        assert trials[2].trial == Trial(2, Candidate("a", {"x": 2, "on": True, "name": "ä"}), 2**32 - 1, 2)
+        assert trials[2].result == Result(metrics={"loss": 0.2}, spent_usd=0.5)
+        assert store.studies() == ["study"]
+        with pytest.raises(UnknownNameError, match=r"unknown study 'stdy'.*Did you mean 'study'"):
+            store.trials("stdy")
+
+
+def test_a_started_trial_without_an_end_becomes_lost_at_its_quote(tmp_path):
+    with Store(tmp_path / "s.db") as store:
+        record = store.open("study", {})
+        record.start(Trial(0, Candidate("a", {})), 3.0)
+        record.close()
+        assert [t.number for t in store.in_flight("study")] == [0]
+        record = store.open("study", {})
+        (lost,) = record.history()
+        assert (lost.result.status, lost.result.reason, lost.spent_usd) == ("lost", "crash", 3.0)
+        assert len(record.history()) == 1
+        record.close()
+
+
+def test_another_study_of_the_same_name_is_refused(tmp_path):
+    with Store(filled(tmp_path / "s.db")) as store, pytest.raises(StudyMismatchError, match="seed: stored 1, now 2"):
+        store.open("study", {"seed": 2})
+
+
+def test_one_process_at_a_time_runs_a_study(tmp_path):
+    with Store(filled(tmp_path / "s.db")) as store:
+        record = store.open("study", {"seed": 1})
+        with pytest.raises(StoreBusyError, match="another process"):
+            store.open("study", {"seed": 1})
+        other = store.open("other", {})
+        other.close()
+        record.close()
+        store.open("study", {"seed": 1}).close()
+
+
+def test_many_studies_write_at_once(tmp_path):
+    def work(name):
+        with Store(tmp_path / "s.db") as store:
+            record = store.open(name, {})
+            for i in range(15):
+                record.start(Trial(i, Candidate("a", {"x": i})), 1.0)
+                record.finish(Trial(i, Candidate("a", {"x": i})), Result(metrics={"loss": 1.0}), 0.5, 1.0)
+            record.close()
+
+    threads = [threading.Thread(target=work, args=(f"study {i}",)) for i in range(4)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    with Store(tmp_path / "s.db") as store:
+        assert [len(store.trials(name)) for name in sorted(store.studies())] == [15] * 4
+
+
+def test_writes_are_durable_in_wal_mode(tmp_path):
+    with Store(tmp_path / "s.db") as store, store._begin() as connection:
+        assert connection.exec_driver_sql("pragma journal_mode").scalar() == "wal"
+        assert connection.exec_driver_sql("pragma synchronous").scalar() == 2, "full"
+
+
+# ── bad input ──
+
+
+def test_another_schema_version_is_refused_and_left_alone(tmp_path):
+    path = filled(tmp_path / "s.db")
+    with sqlite3.connect(path) as connection:
+        connection.execute("update cloudbandit_meta set value = '99'")
+    before = path.read_bytes()
+    with pytest.raises(StoreVersionError, match=r"schema version 99.*reads version 1"):
+        Store(path)
+    assert path.read_bytes() == before
+
+
+def test_a_file_that_is_no_store(tmp_path):
+    path = tmp_path / "s.db"
+    path.write_text("this is no database, and it is long enough to be looked at " * 20)
+    with pytest.raises(StoreCorruptError, match=r"not a usable store.*backup"):
+        Store(path)
+
+
+def test_a_truncated_store(tmp_path):
+    path = filled(tmp_path / "s.db", trials=300)
+    with sqlite3.connect(path) as connection:
+        connection.execute("pragma wal_checkpoint(truncate)")
+    connection.close()
+    path.write_bytes(path.read_bytes()[: path.stat().st_size // 2])
+    with pytest.raises(StoreCorruptError, match="not a usable store"), Store(path) as store:
+        store.trials("study")
+
+
+def test_a_database_of_another_program(tmp_path):
+    path = tmp_path / "s.db"
+    with sqlite3.connect(path) as connection:
+        connection.execute("create table photos (id int)")
+    connection.close()
+    with pytest.raises(StoreCorruptError, match=r"another program.*photos"):
+        Store(path)
+
+
+def test_a_locked_store_says_so(tmp_path, monkeypatch):
+    path = filled(tmp_path / "s.db")
+    monkeypatch.setattr("cloudbandit.store._BUSY_SECONDS", 0.1)
+    holder = sqlite3.connect(path, isolation_level=None)
+    holder.execute("begin immediate")
+    with pytest.raises(StoreBusyError, match=r"stayed locked for 0\.1 s"):
+        Store(path)
+    holder.rollback()
+    holder.close()
+    Store(path).close()
+
+
+def test_addresses(tmp_path):
+    with pytest.raises(StoreError, match="is a folder"):
+        Store(tmp_path)
+    with pytest.raises(StoreError, match="SQLite or PostgreSQL"):
+        Store("mysql://u:secret@host/db")
+    with pytest.raises(StoreError, match="failed") as caught:
+        Store("postgresql://someone:hunter2@127.0.0.1:1/db")
+    assert "hunter2" not in str(caught.value)
+
+
+# ── kill -9 ──
+
+
+def _run_until_hanging(tmp_path, url, hang_at, scheduler="-"):
+    log = tmp_path / "log"
+    program = subprocess.Popen([sys.executable, programs.__file__, url, str(log), str(hang_at), scheduler])
+    deadline = time.monotonic() + 60
+    while not Path(f"{log}.hanging").exists():
+        assert program.poll() is None, "the program ended early"
+        assert time.monotonic() < deadline
+        time.sleep(0.01)
+    return program, log
+
+
+def check_killed_and_resumed(url, log, hang_at, pool=None):
+    """No finished trial is lost or run again; the one in flight is LOST, and its hold is settled."""
+    with Store(url) as store:
+        before = store.trials("study")
+        assert hang_at in [t.number for t in store.in_flight("study")]
+    report = programs.study(url, programs.Paid(str(log), 0.0), pool).run()
+    statuses = {o.trial.number: o.result.status for o in report.observations}
+    assert statuses[hang_at] == "lost"
+    assert [o.trial.number for o in report.observations[: len(before)]] == [t.trial.number for t in before]
+    ran = [line.split(" ", 1)[0] for line in Path(log).read_text().splitlines()]
+    assert len(ran) == len(set(ran)), "no trial number ran twice"
+    kept = [o.candidate for o in report.observations if o.score is not None]
+    assert len(set(kept)) == len(kept) == 11, "no finished candidate ran again"
+    lost = sum(status == "lost" for status in statuses.values())
+    assert report.spent_usd == pytest.approx(11 * 0.5 + lost * 1.0)
+    assert report.spent_usd <= programs.CAP_USD
+    return report
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("hang_at", [0, 5, 10])
+def test_kill_9_then_resume(tmp_path, hang_at):
+    url = str(tmp_path / "s.db")
+    program, log = _run_until_hanging(tmp_path, url, hang_at)
+    os.kill(program.pid, signal.SIGKILL)
+    program.wait()
+    report = check_killed_and_resumed(url, log, hang_at)
+    uninterrupted = programs.study(str(tmp_path / "t.db"), programs.Paid(str(log), 0.0)).run()
+    informative = [o.candidate for o in report.observations if o.score is not None]
+    assert informative == [o.candidate for o in uninterrupted.observations], "the lost candidate was asked again"
