@@ -51,7 +51,10 @@ SYSTEMS = {
     "L40S-48GB": "l40s",
     "RTX-PRO-6000-Server-96GB": "rtx_pro_6000_server",
 }
-ONE_GPU_ONLY = ("l40s", "rtx_pro_6000_server")  # estimates across PCIe are doubtful: tensor parallel 1, machines of one GPU
+ONE_GPU_ONLY = (
+    "l40s",
+    "rtx_pro_6000_server",
+)  # estimates across PCIe are doubtful: tensor parallel 1, machines of one GPU
 PROVIDERS = ("aws", "azure", "gcp")
 TRIAL_MINUTES, FAILED_MINUTES = 15, 5  # load the model, warm up, measure; a failed start is noticed sooner
 
@@ -97,18 +100,18 @@ def estimates(model, system, backend, precision, tp, cells):
     options["fmha_quant_mode"] = common.FMHAQuantMode.bfloat16
     gemm = "fp8" if precision == "fp8" else "bfloat16"
     if gemm not in supported["gemm"]:
-        return {cell: "unsupported" for cell in cells}
+        return dict.fromkeys(cells, "unsupported")
     options["gemm_quant_mode"] = common.GEMMQuantMode[gemm]
     if moe:
         experts = {"fp8": "fp8", "bf16": "bfloat16", "mxfp4": "w4a16_mxfp4"}[precision]
         if experts not in supported["moe"]:
-            return {cell: "unsupported" for cell in cells}
+            return dict.fromkeys(cells, "unsupported")
         options |= {"moe_tp_size": tp, "moe_ep_size": 1, "moe_quant_mode": common.MoEQuantMode[experts]}
     out = {}
     try:
         engine, built = get_backend(backend), get_model(path, ModelConfig(**options), backend)
     except Exception as error:
-        return {cell: f"unsupported: {error}" for cell in cells}
+        return dict.fromkeys(cells, f"unsupported: {error}")
     for isl, osl, batch, ctx in cells:
         try:
             runtime = RuntimeConfig(isl=isl, osl=osl, batch_size=batch)
@@ -204,7 +207,9 @@ def _priced(model, provider, instance, offers, tp, backend, precision, cell, fou
             row = base | {"demand": f"{demand}tok"}
             if isinstance(found, str):
                 minutes = FAILED_MINUTES
-                row |= dict.fromkeys(("ttft_ms", "tpot_ms", "output_tok_per_s", "usd_per_million_output_tokens", "usd_per_h"), "")
+                row |= dict.fromkeys(
+                    ("ttft_ms", "tpot_ms", "output_tok_per_s", "usd_per_million_output_tokens", "usd_per_h"), ""
+                )
                 row |= {"status": "failed", "reason": found}
             else:
                 minutes = TRIAL_MINUTES
@@ -259,8 +264,21 @@ def main() -> None:
     single = sorted(name for name, some in providers.items() if len(some) == 1)
     print(f"dropped {len(single)} workloads that only one provider can serve: {', '.join(single)}", file=sys.stderr)
     made = [row for row in made if len(providers[workload(row)]) > 1]
-    made.sort(key=lambda r: (r["model"], r["shape"], r["provider"], r["instance"], r["tp"], r["backend"], r["precision"],
-                             r["ctx_tokens"], r["batch"], r["purchase"], int(r["demand"].removesuffix("tok"))))
+    made.sort(
+        key=lambda r: (
+            r["model"],
+            r["shape"],
+            r["provider"],
+            r["instance"],
+            r["tp"],
+            r["backend"],
+            r["precision"],
+            r["ctx_tokens"],
+            r["batch"],
+            r["purchase"],
+            int(r["demand"].removesuffix("tok")),
+        )
+    )
     check_against_fresh_processes()
     text = io.StringIO()
     writer = csv.DictWriter(text, list(made[0]), lineterminator="\n")

@@ -90,7 +90,9 @@ def main():
         zero = sum(r["price_order_regret_percent"] < 0.5 for r in some)
         mean = fmean(r["price_order_regret_percent"] for r in some)
         rand = fmean(r["random_regret_percent"] for r in some)
-        lines.append(f"| **{purchase}: price order is optimal in {zero} of {len(some)}** | | | | | | {mean:.0f} | {rand:.0f} |")
+        lines.append(
+            f"| **{purchase}: price order is optimal in {zero} of {len(some)}** | | | | | | {mean:.0f} | {rand:.0f} |"
+        )
     path = Path(__file__).parent.parent / "data" / "llm-serving" / "README.md"
     text = path.read_text(encoding="utf-8")
     head, tail = text.split(BEGIN)[0], text.split(END)[1]

@@ -53,15 +53,20 @@ StudyName = Annotated[str | None, typer.Option("--study", help="The study's name
 Plot = Annotated[Path | None, typer.Option("--plot", metavar="FILE", help="Write a figure (png, svg, pdf).")]
 
 
-@app.callback()
-def _root(
-    version: Annotated[bool, typer.Option("--version", help="Print the version and exit.", is_eager=True)] = False,
-) -> None:
-    if version:
+def _version(wanted: bool) -> None:
+    if wanted:
         from cloudbandit import __version__
 
         typer.echo(__version__)
         raise typer.Exit
+
+
+@app.callback()
+def _root(
+    version: Annotated[
+        bool, typer.Option("--version", help="Print the version and exit.", is_eager=True, callback=_version)
+    ] = False,
+) -> None: ...
 
 
 def _print_json(data: Any) -> None:

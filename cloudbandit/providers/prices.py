@@ -107,7 +107,9 @@ def _offer(path: Path, line: int, row: dict[str, str]) -> Offer:
         try:
             date.fromisoformat(row["as_of"])
         except ValueError:
-            raise PriceError(f"{path} line {line}: as_of is {row['as_of']!r}; write YYYY-MM-DD, or leave it empty") from None
+            raise PriceError(
+                f"{path} line {line}: as_of is {row['as_of']!r}; write YYYY-MM-DD, or leave it empty"
+            ) from None
     on_demand = number("on_demand_usd_per_h", required=True)
     assert count is not None
     assert on_demand is not None

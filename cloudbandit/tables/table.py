@@ -9,6 +9,8 @@ from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+import numpy as np
+
 from cloudbandit.errors import TableError, UnknownNameError
 from cloudbandit.space import Domain, Kind, Listing, Parameter
 from cloudbandit.tables.manifest import Manifest, ParameterRule, read_manifest
@@ -223,7 +225,7 @@ class _Rows:
         contexts = zip(*(self.columns[c] for c in m.context), strict=True)
         names = ["|".join(parts) for parts in contexts]
         arms = self.columns[m.arm]
-        typed = {c: [self._value(c, rule, i) for i in range(self.count)] for c, rule in self.rules.items()}
+        typed = {c: self._values(c, rule) for c, rule in self.rules.items()}
         values: dict[str, dict[str, list[Value]]] = {arm: {} for arm in self.arms}
         groups: dict[str, dict[str, list[Row]]] = {}
         made: dict[tuple[Any, ...], Candidate] = {}
@@ -256,6 +258,13 @@ class _Rows:
             name: {key: Cell(by_key[key], tuple(some)) for key, some in cells.items()} for name, cells in groups.items()
         }
 
+    def _values(self, column: str, rule: ParameterRule) -> list[Value | None]:
+        known: dict[str, Value | None] = {}
+        for i, text in enumerate(self.columns[column]):
+            if text not in known:
+                known[text] = self._value(column, rule, i)
+        return [known[text] for text in self.columns[column]]
+
     def _kind(self, column: str) -> Kind:
         return self.rules[column].kind
 
@@ -282,23 +291,20 @@ class _Rows:
         """A column of numbers ≥ 0; an empty field is None."""
         if not column:
             return [None] * self.count
-        out: list[float | None] = []
-        for i, text in enumerate(self.columns[column]):
-            text = text.strip()
-            if not text:
-                out.append(None)
-                continue
-            try:
-                number = float(text)
-            except ValueError:
-                number = math.nan
-            if not math.isfinite(number) or (number < 0 and not signed):
-                raise TableError(
-                    f"{self.path} line {i + 2}: {role} (column {column!r}) is {text!r}; "
-                    f"it must be a finite number{'' if signed else ' ≥ 0'}, or empty where the run failed"
-                )
-            out.append(number)
-        return out
+        import pandas as pd
+
+        texts = pd.Series(self.columns[column], dtype=str).str.strip()
+        numbers = pd.to_numeric(texts, errors="coerce").astype(float)
+        empty = (texts == "").to_numpy()
+        values = numbers.to_numpy()
+        bad = ~empty & ~(np.isfinite(values) & (signed | (values >= 0)))
+        if bad.any():
+            i = int(np.flatnonzero(bad)[0])
+            raise TableError(
+                f"{self.path} line {i + 2}: {role} (column {column!r}) is {texts[i]!r}; "
+                f"it must be a finite number{'' if signed else ' ≥ 0'}, or empty where the run failed"
+            )
+        return [None if e else v for e, v in zip(empty.tolist(), values.tolist(), strict=True)]
 
     def _statuses(self) -> tuple[list[Status], list[str]]:
         rule = self.manifest.status

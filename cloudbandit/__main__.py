@@ -1,0 +1,5 @@
+"""``python -m cloudbandit``."""
+
+from cloudbandit.cli import main
+
+main()

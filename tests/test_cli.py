@@ -1,0 +1,272 @@
+"""The command line as others script against it: keys, exit codes, streams."""
+
+import json
+import subprocess
+import sys
+import textwrap
+
+import pytest
+
+from cloudbandit.cli import main
+
+WORKLOAD = "llama-3.1-70b|chat|2000tok|spot"
+DEMO = ["replay", "llm-serving", "--workload", WORKLOAD, "--minimize", "usd_per_h", "--slo", "ttft_ms<=1000"]
+
+
+@pytest.fixture
+def run(capsys):
+    def call(*arguments):
+        with pytest.raises(SystemExit) as stopped:
+            main([str(a) for a in arguments])
+        out, err = capsys.readouterr()
+        return int(stopped.value.code or 0), out, err
+
+    return call
+
+
+@pytest.fixture
+def json_of(run):
+    def call(*arguments, code=0):
+        exit_code, out, err = run(*arguments, "--json")
+        assert exit_code == code, err
+        assert out.count("\n") == 1, "one object on one line"
+        return json.loads(out)
+
+    return call
+
+
+def test_replay_json(json_of):
+    found = json_of(*DEMO, "--budget", 11, "--seed", 1)
+    assert list(found) == [
+        "table",
+        "workload",
+        "optimizer",
+        "budget",
+        "evaluations",
+        "incumbent",
+        "regret_percent",
+        "spent_usd",
+        "stop_reason",
+    ]
+    assert (found["table"], found["budget"], found["evaluations"]) == ("llm-serving", 11, 11)
+    assert set(found["incumbent"]) == {"arm", "config", "metrics"}
+    assert found["incumbent"]["metrics"]["ttft_ms"] <= 1000
+    assert found["regret_percent"] >= 0
+    assert found["spent_usd"] > 0
+    assert found == json_of(*DEMO, "--budget", 11, "--seed", 1)
+
+
+def test_replay_for_people(run):
+    code, out, err = run(*DEMO, "--budget", 22)
+    assert code == 0
+    for word in ("recommended", "usd_per_h", "ttft_ms<=1000", "price", "regret", "at random", "22 of 567", "estimates"):
+        assert word in out, word
+    assert "schedule" in err
+    assert "round 1: 3 arms × 2" in err
+
+
+def test_no_feasible_configuration_is_exit_3(json_of, run):
+    impossible = [*DEMO[:-1], "ttft_ms<=0.001"]
+    found = json_of(*impossible, "--budget", 11, code=3)
+    assert found["incumbent"] is None
+    assert found["regret_percent"] is None
+    assert "no evaluated configuration meets ttft_ms<=0.001" in found["stop_reason"]
+    code, out, _ = run(*impossible, "--budget", 11)
+    assert code == 3
+    assert "nearest miss (not an answer)" in out
+
+
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [
+        ({1: "llm-servin"}, "Did you mean 'llm-serving'"),
+        ({3: "nope"}, "unknown workload 'nope'"),
+        ({5: "usd_per_hour"}, "unknown metric 'usd_per_hour'"),
+        ({7: "ttft<1"}, "METRIC<=LIMIT"),
+        ({7: "tfft_ms<=1"}, "unknown metric 'tfft_ms'"),
+    ],
+)
+def test_unknown_names_are_exit_2(run, change, message):
+    arguments = [change.get(i, a) for i, a in enumerate(DEMO)]
+    code, out, err = run(*arguments)
+    assert (code, out) == (2, "")
+    assert err.startswith("error: ")
+    assert message in err.replace("\n", " ")
+    assert "Traceback" not in err
+
+
+@pytest.mark.parametrize(
+    ("more", "message"),
+    [
+        (["--optimizer", "gpp"], "unknown optimizer 'gpp'"),
+        (["--budget", "2"], "fewer than the 3 arms"),
+        (["--budget", "0"], "budget of trials must be"),
+        (["--seed", "-1"], "seed must be an int"),
+        (["--failures", "lenient"], "unknown failure policy 'lenient'; known: recorded, strict"),
+        (["--workers", "0"], "at least one worker"),
+        (["--optimizer", "nowhere.py:Thing"], "does not exist"),
+        (["--plot", "/nowhere/at/all.png", "--budget", "11"], "cannot be written"),
+    ],
+)
+def test_wrong_options_are_exit_2(run, more, message):
+    code, _, err = run(*DEMO, *more)
+    assert code == 2
+    assert message in " ".join(err.split())
+
+
+def test_an_unknown_command_or_option_is_exit_2(run):
+    assert run("replya")[0] == 2
+    assert run("replay", "--nope")[0] == 2
+    assert run("--version")[1].strip().count(".") == 2
+
+
+def test_compare_json_is_the_same_whatever_the_jobs(json_of):
+    arguments = [
+        "compare",
+        "llm-serving",
+        "--minimize",
+        "usd_per_h",
+        "--workloads",
+        f"{WORKLOAD},qwen3-32b|rag|500tok|spot",
+    ]
+    arguments += ["--optimizers", "random,cloudbandit:gp", "--budgets", "11,22", "--seeds", 2]
+    one = json_of(*arguments)
+    assert [(r["optimizer"], r["budget"], r["n"]) for r in one["rows"]] == [
+        ("random", 11, 4),
+        ("random", 22, 4),
+        ("cloudbandit:gp", 11, 4),
+        ("cloudbandit:gp", 22, 4),
+    ]
+    assert list(one["rows"][0]) == [
+        "optimizer",
+        "budget",
+        "mean_regret_percent",
+        "median_regret_percent",
+        "mean_answer_regret_percent",
+        "ci95",
+        "mean_savings_percent",
+        "suggest_ms_median",
+        "n",
+    ]
+    two = json_of(*arguments, "--jobs", 2)
+    for row in (*one["rows"], *two["rows"]):
+        del row["suggest_ms_median"]
+    assert one == two
+
+
+def test_compare_agrees_with_replay(json_of):
+    goal = ["--minimize", "usd_per_h"]
+    swept = json_of(
+        "compare",
+        "llm-serving",
+        *goal,
+        "--workloads",
+        WORKLOAD,
+        "--optimizers",
+        "random",
+        "--budgets",
+        11,
+        "--seeds",
+        2,
+    )
+    one = ["replay", "llm-serving", *goal, "--workload", WORKLOAD, "--optimizer", "random", "--budget", 11, "--seed"]
+    single = [json_of(*one, seed)["regret_percent"] for seed in range(2)]
+    assert swept["rows"][0]["mean_answer_regret_percent"] == pytest.approx(sum(single) / 2)
+
+
+def test_compare_for_people_with_a_plot(run, tmp_path):
+    plot = tmp_path / "regret.png"
+    arguments = ["--workloads", WORKLOAD, "--optimizers", "random,gp", "--budgets", "11,22", "--seeds", 1]
+    code, out, _ = run("compare", "llm-serving", "--minimize", "usd_per_h", *arguments, "--plot", plot)
+    assert code == 0
+    assert "mean regret %" in out
+    assert plot.read_bytes()[:4] == b"\x89PNG"
+    assert run("compare", "llm-serving", "--minimize", "usd_per_h", "--budgets", "eleven")[0] == 2
+
+
+def test_table_commands(json_of, run):
+    found = json_of("table", "check", "llm-serving")
+    assert set(found) == {
+        "rows",
+        "workloads",
+        "arms",
+        "configs",
+        "repeats",
+        "failures",
+        "missing",
+        "metrics",
+        "warnings",
+    }
+    names = {t["name"]: t["kind"] for t in json_of("table", "list")["tables"]}
+    assert names["llm-serving"] == "bundled"
+    assert names["multicloud"] == "registered"
+    assert run("table", "check", "nope")[0] == 2
+
+
+def test_optimizers_lists_every_name(json_of):
+    names = [o["name"] for o in json_of("optimizers")["optimizers"]]
+    assert names[0] == "cloudbandit:<inner>"
+    assert {"random", "random-wor", "exhaustive", "coordinate", "gp", "skopt", "smac", "optuna"} <= set(names)
+
+
+def test_an_optimizer_of_ones_own(json_of, run, tmp_path):
+    path = tmp_path / "mine.py"
+    path.write_text(
+        textwrap.dedent(
+            """
+            from cloudbandit import BaseOptimizer
+
+            class Last(BaseOptimizer):
+                def _suggest(self):
+                    free = self.free
+                    return self.domain.candidates[int(free[-1])] if len(free) else None
+            """
+        )
+    )
+    plain = DEMO[:6]
+    found = json_of(*plain, "--optimizer", f"{path}:Last", "--budget", 9)
+    assert found["optimizer"] == f"{path}:Last"
+    assert found["evaluations"] == 9
+    assert json_of(*plain, "--optimizer", f"cloudbandit:{path}:Last", "--budget", 11)["evaluations"] == 11
+    code, _, err = run(*DEMO, "--optimizer", f"{path}:First")
+    assert code == 2
+    assert "Did you mean 'Last'" in err
+
+
+def test_store_resume_show(json_of, run, tmp_path):
+    store = tmp_path / "s.db"
+    first = json_of(*DEMO, "--budget", 11, "--store", store)
+    again = json_of("resume", "--store", store)
+    assert first == again, "nothing was left to do"
+    shown = json_of("show", "--store", store)
+    assert len(shown["trials"]) == 11
+    assert shown["in_flight"] == []
+    code, out, _ = run("show", "--store", store)
+    assert code == 0
+    assert "11 trials" in out
+    json_of(*DEMO, "--budget", 11, "--seed", 5, "--store", store, "--study", "second")
+    assert json_of("show", "--store", store)["studies"][1] == "second"
+    code, _, err = run("resume", "--store", store)
+    assert code == 2
+    assert "--study" in err
+    assert run("resume", "--store", store, "--study", "secnd")[0] == 2
+    code, _, err = run("show", "--store", tmp_path / "nope.db")
+    assert code == 2
+    assert "there is no store" in err
+    assert not (tmp_path / "nope.db").exists()
+    code, _, err = run(*DEMO, "--budget", 11, "--seed", 6, "--store", store, "--study", "second")
+    assert code == 2
+    assert "seed: stored" in err
+
+
+@pytest.mark.slow
+def test_the_same_everywhere():
+    """Same seed, same result, across processes and hash seeds."""
+    command = [sys.executable, "-m", "cloudbandit", *DEMO, "--budget", "22", "--json"]
+    outs = {
+        subprocess.run(
+            command, capture_output=True, text=True, check=True, env={"PYTHONHASHSEED": str(s), "PATH": ""}
+        ).stdout
+        for s in (0, 1, 2)
+    }
+    assert len(outs) == 1
