@@ -37,6 +37,10 @@ $(VENV)/.test: $(VENV)/.made pyproject.toml constraints.txt
 	@$(PIP) --editable '.[all]' --group test --group check --group docs
 	@touch $@ $(VENV)/.demo
 
+demo: $(VENV)/.demo
+	@$(BIN)/cloudbandit replay llm-serving --workload "llama-3.1-70b|chat|2000tok|spot" --minimize usd_per_h \
+	  --slo "ttft_ms<=1000" --slo "tpot_ms<=50" --optimizer cloudbandit:gp --budget 66 --seed 0 --plot demo.png
+
 test: check unit slow
 
 check: $(VENV)/.test
@@ -51,6 +55,14 @@ unit: $(VENV)/.test
 
 slow: $(VENV)/.test
 	$(BIN)/pytest -m slow --timeout=300 --durations=10
+
+bench: $(VENV)/.test
+	$(BIN)/python benchmarks/speed.py
+	$(BIN)/python benchmarks/multicloud.py
+
+docs: $(VENV)/.test
+	$(BIN)/mkdocs build --strict --quiet
+	@echo "site/index.html"
 
 clean:
 	rm -rf $(VENV) build dist site demo.png .pytest_cache .mypy_cache .ruff_cache .hypothesis

@@ -219,7 +219,7 @@ def _print_schedule(study: Study) -> None:
         rounds = "; ".join(
             f"round {r.number}: {r.arms} {'arm' if r.arms == 1 else 'arms'} × {r.pull}" for r in bandit.schedule()
         )
-        err.print(f"[bold]schedule[/] over {names}: {rounds}", highlight=False)
+        err.print(f"[bold]schedule[/] over {names}: {rounds}", highlight=False, soft_wrap=True)
 
 
 def _print_report(task: Task, report: Report, plot: Path | None) -> None:
@@ -241,7 +241,7 @@ def _print_report(task: Task, report: Report, plot: Path | None) -> None:
         _add_metrics(grid, task, incumbent)
         facts = task.objective.facts(incumbent.candidate)
         if "price_usd_per_h" in facts:
-            grid.add_row("price", f"{facts['price_usd_per_h']:.4g} USD/h for one instance or cluster")
+            grid.add_row("price", f"{facts['price_usd_per_h']:.4g} USD/h for one instance (or cluster)")
         regret = _regret(task, report)
         grid.add_row("regret", f"{regret:.1f} % above the table's optimum ({task.metric} = {task.best_value:.4g})")
         grid.add_row("at random", f"{task.random_regret_percent:.1f} % above it, the mean over all configs")

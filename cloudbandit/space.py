@@ -237,6 +237,7 @@ class Domain:
         if not arms:
             raise SpaceError("a domain needs at least one arm, got none")
         self.arms: Mapping[str, Space | Domain] = MappingProxyType({str(n): _as_space(n, s) for n, s in arms.items()})
+        self._slices: dict[str, Domain] = {}
 
     def __reduce__(self) -> tuple[Any, ...]:
         return Domain, (dict(self.arms),)
@@ -317,7 +318,9 @@ class Domain:
         """The domain of one top-level arm; candidates keep their full arm path."""
         if arm not in self.arms:
             raise UnknownNameError("arm", arm, self.names)
-        return Domain({arm: self.arms[arm]})
+        if arm not in self._slices:  # kept: a domain is immutable, and studies that share it share its enumeration
+            self._slices[arm] = Domain({arm: self.arms[arm]})
+        return self._slices[arm]
 
     def sample(self, rng: np.random.Generator, n: int = 1) -> list[Candidate]:
         """``n`` independent draws: arm uniform at each level, then uniform in the inner space."""

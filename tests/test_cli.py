@@ -230,7 +230,7 @@ def test_an_optimizer_of_ones_own(json_of, run, tmp_path):
     assert json_of(*plain, "--optimizer", f"cloudbandit:{path}:Last", "--budget", 11)["evaluations"] == 11
     code, _, err = run(*DEMO, "--optimizer", f"{path}:First")
     assert code == 2
-    assert "Did you mean 'Last'" in err
+    assert "unknown class in mine.py 'First'; known: BaseOptimizer, Last" in err
 
 
 def test_store_resume_show(json_of, run, tmp_path):

@@ -29,6 +29,17 @@ def _save(figure: Any, path: Path) -> None:
         raise UsageError(f"the figure cannot be written to {path}: {error}") from error
 
 
+def _log_axis(axes: Any, which: str) -> None:
+    """A log axis with plain numbers at 1, 2 and 5."""
+    from matplotlib.ticker import FuncFormatter, LogLocator, NullFormatter
+
+    getattr(axes, f"set_{which}scale")("log")
+    axis = getattr(axes, f"{which}axis")
+    axis.set_major_locator(LogLocator(subs=(1.0, 2.0, 5.0)))
+    axis.set_major_formatter(FuncFormatter(lambda value, _: f"{value:g}"))
+    axis.set_minor_formatter(NullFormatter())
+
+
 def plot_compare(rows: Sequence[CompareRow], title: str, path: Path) -> None:
     """Mean regret against budget, one line per optimizer, bands for the 95 % interval over tasks."""
     figure, axes = _figure(8, 5)
@@ -68,12 +79,20 @@ def plot_replay(task: Task, report: Report, title: str, path: Path) -> None:
         left.set_yscale("log")
     left.legend(fontsize=8)
     slo = task.goal.slos[0] if task.goal.slos else None
+    hollow = False
     for position, arm in enumerate(task.objective.domain.names):
         mine = [o for o in report.observations if o.arm == arm and metric in o.result.metrics]
         mine = [o for o in mine if slo is None or slo.metric in o.result.metrics]
-        x = [o.result.metrics[slo.metric] if slo else o.trial.number + 1 for o in mine]
-        y = [o.result.metrics[metric] for o in mine]
-        right.scatter(x, y, s=36, color=_COLOURS[position], label=arm, alpha=0.85)
+        colour = _COLOURS[position % len(_COLOURS)]
+        right.scatter([], [], s=36, color=colour, label=arm)
+        for feasible in (True, False):
+            some = [o for o in mine if (o.score is not None and o.score.feasible) == feasible]
+            x = [o.result.metrics[slo.metric] if slo else o.trial.number + 1 for o in some]
+            y = [o.result.metrics[metric] for o in some]
+            right.scatter(x, y, s=36, edgecolors=colour, facecolors=colour if feasible else "none")
+            hollow |= bool(some) and not feasible
+    if hollow:
+        right.scatter([], [], s=36, edgecolors="grey", facecolors="none", label="violates an SLO")
     if report.incumbent is not None:
         o = report.incumbent
         x0 = o.result.metrics[slo.metric] if slo else o.trial.number + 1
@@ -82,8 +101,9 @@ def plot_replay(task: Task, report: Report, title: str, path: Path) -> None:
         )
     if slo is not None:
         right.axvline(slo.limit, color="black", linewidth=1, label=str(slo))
-        right.set_xscale("log")
-    right.set(xlabel=slo.metric if slo else "trial", ylabel=metric, yscale="log", title="every trial")
+        _log_axis(right, "x")
+    _log_axis(right, "y")
+    right.set(xlabel=slo.metric if slo else "trial", ylabel=metric, title="every trial that ran")
     right.legend(fontsize=8)
     figure.suptitle(title, fontsize=10)
     _save(figure, path)

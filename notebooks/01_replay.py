@@ -1,0 +1,54 @@
+# ---
+# jupyter:
+#   jupytext:
+#     formats: py:percent
+# ---
+
+# %% [markdown]
+# # Replaying a recorded table
+#
+# A recorded table answers every trial at once and for free, so a search can be tried, watched and compared before it is
+# pointed at a cloud.
+
+# %%
+from cloudbandit import SLO, load_table
+from cloudbandit.replay import Task, replay
+
+table = load_table("llm-serving")
+print(table, "such as", table.workloads[0])
+
+# %% [markdown]
+# One workload under a goal: the fleet that serves 2,000 output tokens/s of a 70B model, at the least price, with its first
+# token within a second. (The table holds estimates; see its README.)
+
+# %%
+task = Task(
+    table, "llama-3.1-70b|chat|2000tok|spot", "usd_per_h", (SLO.parse("ttft_ms<=1000"), SLO.parse("tpot_ms<=50"))
+)
+print(f"{len(task.scores)} configs on {task.objective.domain.names}, the best at {task.best_value} USD/h")
+
+# %% [markdown]
+# CloudBandit shares 66 trials out: every provider gets a few, the worst one drops out, the rest get more.
+
+# %%
+report = replay(task, "cloudbandit:gp", 66, on_study=lambda study: print(*study.optimizer.schedule(), sep="\n"))
+best = report.incumbent
+print(best.candidate, best.result.metrics["usd_per_h"])
+print(
+    "trials per provider:", {arm: sum(o.arm == arm for o in report.observations) for arm in task.objective.domain.names}
+)
+assert best.candidate == task.optimum
+
+# %% [markdown]
+# Judging is apart from measuring: the same trials under a stricter SLO, without paying again.
+
+# %%
+strict = Task(table, task.workload, "usd_per_h", (SLO.parse("ttft_ms<=400"),))
+scores = [strict.goal.score(o.result) for o in report.observations]
+print(sum(s.feasible for s in scores if s), "of the trials meet ttft_ms <= 400")
+
+# %% [markdown]
+# And the whole study as a frame.
+
+# %%
+print(report.to_frame()[["trial", "arm", "status", "feasible", "usd_per_h", "ttft_ms"]].tail())
