@@ -42,6 +42,7 @@ demo: $(VENV)/.demo
 	  --slo "ttft_ms<=1000" --slo "tpot_ms<=50" --optimizer cloudbandit:gp --budget 66 --seed 0 --plot demo.png
 
 test: check unit slow
+	@echo "all tests passed"
 
 check: $(VENV)/.test
 	$(BIN)/ruff check .
@@ -61,7 +62,7 @@ bench: $(VENV)/.test
 	$(BIN)/python benchmarks/multicloud.py
 
 docs: $(VENV)/.test
-	$(BIN)/mkdocs build --strict --quiet
+	NO_MKDOCS_2_WARNING=1 $(BIN)/mkdocs build --strict --quiet
 	@echo "site/index.html"
 
 clean:
