@@ -1,6 +1,6 @@
-"""Regret on the CloudBandit paper's table, into docs/results.md and docs/figures/.
+"""Regret on the CloudBandit paper's table; with --write into docs/results.md and docs/figures/.
 
-    python benchmarks/multicloud.py [--seeds 30] [--jobs 2] [--json]
+    python benchmarks/multicloud.py [--seeds 30] [--jobs 2] [--json | --write]
 
 Needs the data set ``multicloud`` (IBM, Apache-2.0; found in $CLOUDBANDIT_DATA, the cache, or downloaded).
 """
@@ -38,6 +38,7 @@ def main():
     parser.add_argument("--seeds", type=int, default=30)
     parser.add_argument("--jobs", type=int, default=2)
     parser.add_argument("--json", action="store_true")
+    parser.add_argument("--write", action="store_true")
     arguments = parser.parse_args()
     lines, found = [], []
     with Progress(transient=True, disable=arguments.json) as progress:
@@ -60,18 +61,19 @@ def main():
                 )
                 found += [{"metric": metric, "failures": failures, **r.to_dict()} for r in rows]
                 lines += markdown(metric, failures, rows)
-                if failures == "strict":
+                if failures == "strict" and arguments.write:
                     figures = ROOT / "docs" / "figures"
                     figures.mkdir(parents=True, exist_ok=True)
                     plot_compare(rows, f"multicloud, {metric}, strict failures", figures / f"multicloud-{metric}.png")
     if arguments.json:
         print(json.dumps({"seeds": arguments.seeds, "rows": found}))
         return
-    path = ROOT / "docs" / "results.md"
-    text = path.read_text(encoding="utf-8")
-    path.write_text(
-        f"{text.split(BEGIN)[0]}{BEGIN}\n\n{chr(10).join(lines)}\n{END}{text.split(END)[1]}", encoding="utf-8"
-    )
+    if arguments.write:
+        path = ROOT / "docs" / "results.md"
+        text = path.read_text(encoding="utf-8")
+        path.write_text(
+            f"{text.split(BEGIN)[0]}{BEGIN}\n\n{chr(10).join(lines)}\n{END}{text.split(END)[1]}", encoding="utf-8"
+        )
     print("\n".join(lines))
 
 

@@ -221,17 +221,16 @@ def split(space: ConfigurationSpace, arm: str) -> dict[str, Leaf]:
 
 
 def flatten(domain: Domain, arm: str) -> ConfigurationSpace:
-    """See :meth:`cloudbandit.Domain.to_configspace`."""
+    """See `cloudbandit.Domain.to_configspace`."""
     return FlatSpace(domain, arm).space
 
 
 class FlatSpace:
     """A domain as one ConfigSpace, with the way back.
 
-    Parameters
-    ----------
-    arm: the name of the categorical parameter that chooses the leaf.
-    forbid: whether cells that a listing lacks become forbidden clauses; a caller that masks them itself says False.
+    Args:
+        arm: the name of the categorical parameter that chooses the leaf.
+        forbid: whether cells that a listing lacks become forbidden clauses; a caller that masks them itself says False.
     """
 
     def __init__(self, domain: Domain, arm: str, *, forbid: bool = True) -> None:
@@ -319,11 +318,10 @@ def _rebind_forbidden(clause: Any, by_name: Mapping[str, Any]) -> Any:
 
 
 def listing_to_configspace(listing: Listing, *, forbid: bool = True) -> ConfigurationSpace:
-    """A grid over the listed values, with what is not listed forbidden; :data:`ABSENT` stands for an inactive one.
+    """A grid over the listed values, with what is not listed forbidden; `ABSENT` stands for an inactive one.
 
-    Raises
-    ------
-    SpaceError: more than 5,000 cells of the grid would have to be forbidden one by one.
+    Raises:
+        SpaceError: more than 5,000 cells of the grid would have to be forbidden one by one.
     """
     space = CS.ConfigurationSpace()
     axes: dict[str, tuple[Value, ...]] = {}

@@ -31,20 +31,20 @@ def minimize(
 ) -> Report:
     """Minimise a function over arms and their configs.
 
-    Parameters
-    ----------
-    function: takes a candidate (``c.arm``, ``c["nodes"]``), returns a number, a mapping of metrics, or a
-        :class:`Result`.
-    domain: a :class:`Domain`, a mapping of arm → space, or a single space (which becomes the arm ``all``).
-    budget: an int means evaluations.
-    optimizer: a name (``cloudbandit:gp``, ``gp``, ``random``, …), ``path.py:Class``, or a factory.
-    goal: a :class:`Goal`, or the metric to minimise where the function returns several.
-    workers: evaluations at a time, in threads.
-    store: a path or URL keeps every evaluation and makes the study resumable.
+    Args:
+        function: takes a candidate (``c.arm``, ``c["nodes"]``), returns a number, a mapping of metrics, or a
+            `Result`.
+        domain: a `Domain`, a mapping of arm → space, or a single space (which becomes the arm ``all``).
+        budget: an int means evaluations.
+        optimizer: a name (``cloudbandit:gp``, ``gp``, ``random``, …), ``path.py:Class``, or a factory.
+        goal: a `Goal`, or the metric to minimise where the function returns several.
+        workers: evaluations at a time, in threads.
+        store: a path or URL keeps every evaluation and makes the study resumable.
 
-    >>> report = minimize(lambda c: (c["x"] - 3) ** 2, {"a": [{"x": x} for x in range(9)]}, budget=9, optimizer="gp")
-    >>> report.incumbent.candidate["x"]
-    3
+    Examples:
+        >>> report = minimize(lambda c: (c["x"] - 3) ** 2, {"a": [{"x": x} for x in range(9)]}, budget=9, optimizer="gp")
+        >>> report.incumbent.candidate["x"]
+        3
     """
     if workers < 1:
         raise UsageError(f"workers must be ≥ 1, got {workers}")

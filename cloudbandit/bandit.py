@@ -78,16 +78,14 @@ def rounds_within(arms: int, budget: int, growth: float) -> tuple[Round, ...]:
 class CloudBandit(BaseOptimizer):
     """See the module's text.
 
-    Parameters
-    ----------
-    problem: its domain's top-level arms are the bandit's arms.
-    inner: makes the optimizer of one arm; it is given the domain of that arm alone and a seed of its own.
-    growth: η ≥ 1, by which the pull grows from round to round.
-    initial_pull: b₁ ≥ 1, evaluations per arm in the first round.
+    Args:
+        problem: its domain's top-level arms are the bandit's arms.
+        inner: makes the optimizer of one arm; it is given the domain of that arm alone and a seed of its own.
+        growth: η ≥ 1, by which the pull grows from round to round.
+        initial_pull: b₁ ≥ 1, evaluations per arm in the first round.
 
-    Raises
-    ------
-    BudgetError: growth or initial_pull out of range.
+    Raises:
+        BudgetError: growth or initial_pull out of range.
     """
 
     anytime = False
@@ -107,9 +105,8 @@ class CloudBandit(BaseOptimizer):
 
         Below one full schedule (11 for K = 3, η = 2) the smallest schedule is cut short.
 
-        Raises
-        ------
-        BudgetError: fewer evaluations than arms.
+        Raises:
+            BudgetError: fewer evaluations than arms.
         """
         arms = len(problem.domain.names)
         if budget < arms:

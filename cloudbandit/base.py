@@ -18,7 +18,7 @@ from cloudbandit.trial import REST_AFTER, Candidate, Observation, Status
 
 
 class BaseOptimizer(ABC):
-    """Write :meth:`_suggest`; optionally :meth:`_learn`.
+    """Write `_suggest`; optionally `_learn`.
 
     To obey the seed and resume laws, ``_suggest`` must be a function of ``self.problem``, ``self.observations`` (the
     informative tells, in order), ``self.turn`` and ``self.pending`` alone. Draw only from ``self.rng()``.
@@ -40,7 +40,7 @@ class BaseOptimizer(ABC):
     # ── the two verbs ──
 
     def ask(self, n: int = 1) -> list[Candidate]:
-        """See :meth:`cloudbandit.protocols.Optimizer.ask`."""
+        """See `cloudbandit.protocols.Optimizer.ask`."""
         if n < 1:
             raise UsageError(f"ask takes n ≥ 1, got {n}")
         asked: list[Candidate] = []

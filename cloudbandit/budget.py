@@ -15,9 +15,8 @@ _TOLERANCE_USD = 1e-9
 class Budget:
     """When a study stops: after so many informative trials, so many USD, or so many seconds on the pool's clock.
 
-    Raises
-    ------
-    BudgetError: nothing is limited, or a limit is not positive.
+    Raises:
+        BudgetError: nothing is limited, or a limit is not positive.
     """
 
     trials: int | None = None

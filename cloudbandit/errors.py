@@ -19,7 +19,7 @@
     ├── OptimizerError                   an optimizer broke a law (asked outside the space, …)
     └── MissingExtraError (ImportError)  an optional dependency is not installed; names the extra
 
-A bug in an objective is none of these: it passes through :meth:`cloudbandit.Study.run` as it is.
+A bug in an objective is none of these: it passes through `cloudbandit.Study.run` as it is.
 """
 
 from __future__ import annotations
@@ -41,12 +41,11 @@ class UsageError(CloudBanditError, ValueError):
 class UnknownNameError(UsageError, LookupError):
     """A name that nothing answers to.
 
-    Parameters
-    ----------
-    kind: what the name stands for, e.g. ``"optimizer"``.
-    name: what was given.
-    known: every name that would have been accepted.
-    cure: one more hint, e.g. how to add a name.
+    Args:
+        kind: what the name stands for, e.g. ``"optimizer"``.
+        name: what was given.
+        known: every name that would have been accepted.
+        cure: one more hint, e.g. how to add a name.
     """
 
     def __init__(self, kind: str, name: str, known: Iterable[str], cure: str = "") -> None:
@@ -112,7 +111,7 @@ class MissingExtraError(CloudBanditError, ImportError):
 
 
 def need(module: str, extra: str, what: str) -> ModuleType:
-    """Import an optional dependency, or raise :class:`MissingExtraError` naming the cure."""
+    """Import an optional dependency, or raise `MissingExtraError` naming the cure."""
     try:
         return importlib.import_module(module)
     except ImportError as error:

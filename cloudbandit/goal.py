@@ -76,12 +76,11 @@ def _unit_charge(metric: str) -> str | None:
 class SLOGoal:
     """Minimise one metric, or several, subject to SLOs: the default goal.
 
-    Parameters
-    ----------
-    minimize: the metric, or a tuple of them.
-    slos: all must hold; strings such as ``"ttft_ms<=500"`` are parsed.
-    charges: metric → ``"spent_usd"`` or ``"seconds"``: what a failed trial is charged in place of the metric it did
-        not produce. By default read off the unit in the metric's name (``…_usd``, ``…_s``); None: no charge.
+    Args:
+        minimize: the metric, or a tuple of them.
+        slos: all must hold; strings such as ``"ttft_ms<=500"`` are parsed.
+        charges: metric → ``"spent_usd"`` or ``"seconds"``: what a failed trial is charged in place of the metric it did
+            not produce. By default read off the unit in the metric's name (``…_usd``, ``…_s``); None: no charge.
     """
 
     minimize: str | tuple[str, ...]
@@ -102,9 +101,8 @@ class SLOGoal:
         """A failed trial scores its charge where the unit has one, else no value at all; a failed run of a recorded table
         whose value counts (``failures="recorded"``) scores that value.
 
-        Raises
-        ------
-        UsageError: an ``ok`` result lacks a minimised metric.
+        Raises:
+            UsageError: an ``ok`` result lacks a minimised metric.
         """
         if not result.status.informative:
             return None
@@ -127,9 +125,8 @@ class SLOGoal:
 def resolve_metric(name: str, available: Collection[str]) -> str:
     """The metric meant by ``name``: without a statistic it is the median (``ttft_ms`` = ``ttft_p50_ms``).
 
-    Raises
-    ------
-    UnknownNameError: neither form is available.
+    Raises:
+        UnknownNameError: neither form is available.
     """
     if name in available:
         return name

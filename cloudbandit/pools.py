@@ -107,7 +107,7 @@ class Simulated:
 
 @dataclass(frozen=True, slots=True)
 class _RemoteRun:
-    """What crosses the wire of a :class:`Run`."""
+    """What crosses the wire of a `Run`."""
 
     deadline: float | None = None
     cancelled: bool = False
@@ -138,10 +138,9 @@ def _evaluate_once(token: str, trial: Trial, pickled: bytes) -> Outcome:
 class Dask:
     """Evaluations on a Dask cluster.
 
-    Parameters
-    ----------
-    client: a ``distributed.Client``, or a scheduler's address.
-    size: evaluations in flight; by default as many as the cluster has threads.
+    Args:
+        client: a ``distributed.Client``, or a scheduler's address.
+        size: evaluations in flight; by default as many as the cluster has threads.
 
     A trial whose worker dies becomes LOST; it is never run a second time behind the study's back.
     """

@@ -1,6 +1,6 @@
 """The three seams: an optimizer proposes, an objective evaluates, a pool decides where evaluations run.
 
-Anything with these methods fits; nothing needs to inherit from anything. :class:`cloudbandit.base.BaseOptimizer` saves
+Anything with these methods fits; nothing needs to inherit from anything. `cloudbandit.base.BaseOptimizer` saves
 an optimizer's author the bookkeeping.
 """
 
@@ -24,13 +24,12 @@ def no_facts(candidate: Candidate) -> Mapping[str, float]:
 class Problem:
     """What an optimizer is given.
 
-    Parameters
-    ----------
-    domain: what may be asked.
-    goal: what is good.
-    seed: determines every draw the optimizer makes.
-    facts: what is known of a candidate free of charge (``price_usd_per_h``, ``gpus``, …).
-    history: observations of earlier studies, perhaps of other workloads; they use up no budget.
+    Args:
+        domain: what may be asked.
+        goal: what is good.
+        seed: determines every draw the optimizer makes.
+        facts: what is known of a candidate free of charge (``price_usd_per_h``, ``gpus``, …).
+        history: observations of earlier studies, perhaps of other workloads; they use up no budget.
     """
 
     domain: Domain
@@ -83,7 +82,7 @@ class Run(Protocol):
 
 
 class Objective(Protocol):
-    """Turns a trial into a result. ``facts(candidate)`` may be defined too; see :class:`Problem`."""
+    """Turns a trial into a result. ``facts(candidate)`` may be defined too; see `Problem`."""
 
     def quote(self, candidate: Candidate) -> Quote: ...
 

@@ -35,10 +35,9 @@ PRODUCTION_RUNS = 64
 class Task:
     """One workload of a table under one goal.
 
-    Raises
-    ------
-    UnknownNameError: unknown workload, metric or failure policy.
-    TableError: no config meets the SLOs, the workload never succeeds, or f* ≤ 0.
+    Raises:
+        UnknownNameError: unknown workload, metric or failure policy.
+        TableError: no config meets the SLOs, the workload never succeeds, or f* ≤ 0.
     """
 
     table: Table
@@ -139,7 +138,7 @@ class Task:
         return min(values, default=max(self.values.values()))
 
     def answer_value(self, tried: Sequence[Observation]) -> float:
-        """The true value of the incumbent, which succeeded; :meth:`least_value` where no trial did."""
+        """The true value of the incumbent, which succeeded; `least_value` where no trial did."""
         feasible = [o for o in tried if o.score is not None and o.score.feasible]
         if not feasible:
             return self.least_value(tried)
@@ -171,13 +170,12 @@ def replay(
 ) -> Report:
     """One study on a recorded workload, in simulated time.
 
-    Parameters
-    ----------
-    optimizer: a name of the registry.
-    budget: an int means trials.
-    workers: evaluations in flight.
-    store, name, spec: see :class:`Study`.
-    on_study: shown the study before it runs, e.g. to print its schedule.
+    Args:
+        optimizer: a name of the registry.
+        budget: an int means trials.
+        workers: evaluations in flight.
+        store, name, spec: see `Study`.
+        on_study: shown the study before it runs, e.g. to print its schedule.
     """
     if seed < 0:
         raise UsageError(f"a seed must be an int ≥ 0, got {seed}")

@@ -1,10 +1,10 @@
-"""What may be tried: a :class:`Domain` of named arms, each with its own inner space.
+"""What may be tried: a `Domain` of named arms, each with its own inner space.
 
 An inner space is one of three things:
 
 * a ConfigSpace ``ConfigurationSpace`` (conditions, forbidden clauses, log and ordinal parameters are honoured),
-* a :class:`Listing`: an explicit list of configs (a provider's catalogue, a recorded table; rarely Cartesian),
-* another :class:`Domain`: provider → offer → engine knobs is the same mechanism, and arms become longer tuples.
+* a `Listing`: an explicit list of configs (a provider's catalogue, a recorded table; rarely Cartesian),
+* another `Domain`: provider → offer → engine knobs is the same mechanism, and arms become longer tuples.
 
 A domain is immutable and owns no random state: sampling takes a generator.
 """
@@ -57,9 +57,8 @@ class Parameter:
     def listed(cls, name: str, values: Iterable[Value], kind: Kind | None = None) -> Parameter:
         """A parameter with explicit values; the kind is inferred from them unless given.
 
-        Raises
-        ------
-        SpaceError: the values mix kinds, e.g. ``1`` and ``"1"``.
+        Raises:
+            SpaceError: the values mix kinds, e.g. ``1`` and ``"1"``.
         """
         seen = list(dict.fromkeys((type(v), v) for v in values))
         types = {t for t, _ in seen}
@@ -103,7 +102,7 @@ class Parameter:
 
 @runtime_checkable
 class Space(Protocol):
-    """What a domain needs from an inner space. :class:`Listing` and the ConfigSpace leaf implement it."""
+    """What a domain needs from an inner space. `Listing` and the ConfigSpace leaf implement it."""
 
     @property
     def parameters(self) -> tuple[Parameter, ...]: ...
@@ -145,11 +144,10 @@ def plain(value: Any) -> Value:
 class Listing:
     """An explicit list of configs; an inactive parameter is absent from a config.
 
-    Parameters
-    ----------
-    configs: at least one; duplicates are an error.
-    parameters: kinds and nominal values, where the listing alone does not tell them (a recorded table's grid is wider
-        than what one workload recorded). Inferred by default.
+    Args:
+        configs: at least one; duplicates are an error.
+        parameters: kinds and nominal values, where the listing alone does not tell them (a recorded table's grid is wider
+            than what one workload recorded). Inferred by default.
     """
 
     def __init__(self, configs: Iterable[Mapping[str, Any]], parameters: Sequence[Parameter] | None = None) -> None:
@@ -224,13 +222,11 @@ class Listing:
 class Domain:
     """Named arms, each with its own inner space.
 
-    Parameters
-    ----------
-    arms: name → ``ConfigurationSpace`` | :class:`Listing` | list of configs | :class:`Domain`.
+    Args:
+        arms: name → ``ConfigurationSpace`` | `Listing` | list of configs | `Domain`.
 
-    Raises
-    ------
-    SpaceError: no arm, or an arm whose space is empty.
+    Raises:
+        SpaceError: no arm, or an arm whose space is empty.
     """
 
     def __init__(self, arms: Mapping[str, Any]) -> None:
@@ -267,9 +263,8 @@ class Domain:
     def candidates(self) -> tuple[Candidate, ...]:
         """Every candidate, in the order of arms and then of configs.
 
-        Raises
-        ------
-        SpaceError: the domain is infinite or larger than ``ENUMERABLE_LIMIT``.
+        Raises:
+            SpaceError: the domain is infinite or larger than ``ENUMERABLE_LIMIT``.
         """
         if not self.enumerable:
             raise SpaceError("this domain cannot be enumerated: a space is continuous or too large; cure: sample it")
@@ -280,7 +275,7 @@ class Domain:
 
     @cached_property
     def index(self) -> Mapping[str, int]:
-        """``candidate.key`` → position in :attr:`candidates`."""
+        """``candidate.key`` → position in `candidates`."""
         return {c.key: i for i, c in enumerate(self.candidates)}
 
     @cached_property
@@ -390,7 +385,7 @@ class Domain:
 
     @cached_property
     def features(self) -> np.ndarray[Any, Any]:
-        """:meth:`encode` of all candidates, shape ``(n, d)``."""
+        """`encode` of all candidates, shape ``(n, d)``."""
         return self.encode(self.candidates)
 
     @cached_property
@@ -403,9 +398,8 @@ class Domain:
     def from_configspace(cls, space: ConfigurationSpace, arm: str = "provider") -> Domain:
         """Split a hierarchical ConfigSpace into one arm per value of the parameter ``arm``.
 
-        Raises
-        ------
-        SpaceError: there is no such parameter, or it is not an unconditional categorical, ordinal or constant.
+        Raises:
+            SpaceError: there is no such parameter, or it is not an unconditional categorical, ordinal or constant.
         """
         from cloudbandit._configspace import split
 
@@ -414,7 +408,7 @@ class Domain:
     def to_configspace(self, arm: str = "provider") -> ConfigurationSpace:
         """Flatten to one ConfigSpace with a categorical parameter ``arm`` (nested arms: their path joined with ``/``).
 
-        The inverse of :meth:`from_configspace`. Otherwise a parameter that several arms have under one name gets the arm's
+        The inverse of `from_configspace`. Otherwise a parameter that several arms have under one name gets the arm's
         name as a prefix (``A:nodes``), and cells that a listing lacks become forbidden clauses.
         """
         from cloudbandit._configspace import flatten

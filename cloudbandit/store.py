@@ -86,15 +86,13 @@ class StoredTrial:
 class Store:
     """A database of studies.
 
-    Parameters
-    ----------
-    url: a path (SQLite), ``sqlite:///PATH``, or ``postgresql://…`` (needs the extra ``postgres``).
+    Args:
+        url: a path (SQLite), ``sqlite:///PATH``, or ``postgresql://…`` (needs the extra ``postgres``).
 
-    Raises
-    ------
-    StoreVersionError: written by another schema version.
-    StoreCorruptError: not a database, or damaged.
-    StoreBusyError: locked by another process for more than 10 s.
+    Raises:
+        StoreVersionError: written by another schema version.
+        StoreCorruptError: not a database, or damaged.
+        StoreBusyError: locked by another process for more than 10 s.
     """
 
     def __init__(self, url: str | Path) -> None:
@@ -217,15 +215,13 @@ class Store:
     def open(self, name: str, identity: Mapping[str, Any], spec: Mapping[str, Any] | None = None) -> StudyRecord:
         """Begin a study of this name, or go on with it.
 
-        Parameters
-        ----------
-        identity: what must be the same when the study is resumed (domain, goal, optimizer, seed).
-        spec: kept for :meth:`spec`.
+        Args:
+            identity: what must be the same when the study is resumed (domain, goal, optimizer, seed).
+            spec: kept for `spec`.
 
-        Raises
-        ------
-        StoreBusyError: another process runs this study.
-        StudyMismatchError: the stored study was about something else.
+        Raises:
+            StoreBusyError: another process runs this study.
+            StudyMismatchError: the stored study was about something else.
         """
         wanted = json.loads(json.dumps(dict(identity)))
         with self._begin() as connection:
@@ -262,7 +258,7 @@ class Store:
 
 
 class StudyRecord:
-    """The claim of one running study on its rows. Made by :meth:`Store.open`."""
+    """The claim of one running study on its rows. Made by `Store.open`."""
 
     def __init__(self, store: Store, study: int, name: str) -> None:
         self._store, self._study, self.name = store, study, name

@@ -35,15 +35,14 @@ _GIVE_UP_AFTER = 10
 class Report:
     """What a study found, and what it cost.
 
-    Attributes
-    ----------
-    observations: every trial, in the order told.
-    stop_reason: ``trials``, ``usd``, ``seconds``, ``finished`` (nothing left to ask), ``unavailable`` (every arm rests),
-        or ``no_progress`` (outcome after outcome was lost or interrupted).
-    spent_usd, elapsed_s: over all runs of the study, crashed ones included.
-    overrun_usd: what objectives charged beyond their quotes; 0 unless one of them is wrong.
-    exact_resume: whether a resumed run asks exactly what an uninterrupted one would.
-    ask_seconds: processor seconds that each suggestion took, in this run.
+    Attributes:
+        observations: every trial, in the order told.
+        stop_reason: ``trials``, ``usd``, ``seconds``, ``finished`` (nothing left to ask), ``unavailable`` (every arm rests),
+            or ``no_progress`` (outcome after outcome was lost or interrupted).
+        spent_usd, elapsed_s: over all runs of the study, crashed ones included.
+        overrun_usd: what objectives charged beyond their quotes; 0 unless one of them is wrong.
+        exact_resume: whether a resumed run asks exactly what an uninterrupted one would.
+        ask_seconds: processor seconds that each suggestion took, in this run.
     """
 
     goal: Goal
@@ -112,7 +111,7 @@ class Report:
 
 @dataclass
 class TrialRun:
-    """The :class:`cloudbandit.protocols.Run` of evaluations in this process."""
+    """The `cloudbandit.protocols.Run` of evaluations in this process."""
 
     cancel: threading.Event
     deadline: float | None = None
@@ -133,21 +132,20 @@ class TrialRun:
 class Study:
     """One search, from the first trial to the report.
 
-    Parameters
-    ----------
-    domain: what may be tried.
-    objective: evaluates trials.
-    goal: what is good.
-    optimizer: a factory; it is given the :class:`Problem`.
-    budget: an int means informative trials.
-    pool: where evaluations run; :class:`cloudbandit.pools.Serial` by default. A pool given here is not closed.
-    store: keeps every trial; without one the study cannot be resumed.
-    name: the study's name in the store; an existing study of that name is resumed.
-    seed: determines everything that is drawn.
-    history: observations of earlier studies, for optimizers that can use them.
-    identity: what else must agree when the study is resumed, e.g. the optimizer's name.
-    spec: kept in the store, to rebuild the study.
-    on_trial: called after each trial was recorded and told.
+    Args:
+        domain: what may be tried.
+        objective: evaluates trials.
+        goal: what is good.
+        optimizer: a factory; it is given the `Problem`.
+        budget: an int means informative trials.
+        pool: where evaluations run; `cloudbandit.pools.Serial` by default. A pool given here is not closed.
+        store: keeps every trial; without one the study cannot be resumed.
+        name: the study's name in the store; an existing study of that name is resumed.
+        seed: determines everything that is drawn.
+        history: observations of earlier studies, for optimizers that can use them.
+        identity: what else must agree when the study is resumed, e.g. the optimizer's name.
+        spec: kept in the store, to rebuild the study.
+        on_trial: called after each trial was recorded and told.
     """
 
     def __init__(
@@ -188,11 +186,10 @@ class Study:
 
         Ctrl-C records what is in flight, then raises KeyboardInterrupt; with a store, running the study again resumes it.
 
-        Raises
-        ------
-        OptimizerError: the optimizer asked for something outside the domain.
-        Exception: whatever a bug in the objective raised, with a note that names the trial. The trial is recorded as
-            LOST and its hold settled at the quote, after everything else in flight was recorded.
+        Raises:
+            OptimizerError: the optimizer asked for something outside the domain.
+            Exception: whatever a bug in the objective raised, with a note that names the trial. The trial is recorded as
+                LOST and its hold settled at the quote, after everything else in flight was recorded.
         """
         if self._store is not None:
             identity = {
@@ -214,7 +211,7 @@ class Study:
 
 
 class _Loop:
-    """The state of one :meth:`Study.run`."""
+    """The state of one `Study.run`."""
 
     def __init__(self, study: Study, pool: Pool, record: StudyRecord | None) -> None:
         self.study, self.pool, self.record = study, pool, record

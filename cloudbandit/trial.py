@@ -102,22 +102,20 @@ class Trial:
 class Result:
     """What an evaluation returned, before any goal judged it.
 
-    Parameters
-    ----------
-    status: how it ended.
-    metrics: name → finite value; the unit is in the name (``ttft_p95_ms``, ``cost_usd``).
-    stderr: name → standard error of the metric, where known.
-    spent_usd: what the trial cost *us*, in USD (not what the config would cost in production).
-    seconds: how long the trial took, in seconds.
-    source: ``"measured"``, ``"recorded"`` or ``"estimated"``.
-    reason: a stable code for a bad end: ``start_timeout``, ``out_of_memory``, …
-    rows: sub-measurements, e.g. one mapping per load level.
-    artifacts: name → path or URL of what was kept.
-    error: free text for people, e.g. the last log lines.
+    Args:
+        status: how it ended.
+        metrics: name → finite value; the unit is in the name (``ttft_p95_ms``, ``cost_usd``).
+        stderr: name → standard error of the metric, where known.
+        spent_usd: what the trial cost *us*, in USD (not what the config would cost in production).
+        seconds: how long the trial took, in seconds.
+        source: ``"measured"``, ``"recorded"`` or ``"estimated"``.
+        reason: a stable code for a bad end: ``start_timeout``, ``out_of_memory``, …
+        rows: sub-measurements, e.g. one mapping per load level.
+        artifacts: name → path or URL of what was kept.
+        error: free text for people, e.g. the last log lines.
 
-    Raises
-    ------
-    UsageError: a number is NaN or infinite, or money or time is negative: such a result is a bug, never data.
+    Raises:
+        UsageError: a number is NaN or infinite, or money or time is negative: such a result is a bug, never data.
     """
 
     status: Status = Status.OK
@@ -143,7 +141,7 @@ class Result:
                 raise UsageError(f"{name} of a result is {amount!r}; it must be a finite number ≥ 0")
 
     def to_dict(self) -> dict[str, Any]:
-        """JSON-able; :meth:`from_dict` undoes it."""
+        """JSON-able; `from_dict` undoes it."""
         return {
             "status": str(self.status),
             "metrics": dict(self.metrics),
@@ -203,7 +201,7 @@ REST_AFTER = 3
 
 
 def resting_arms(observations: Iterable[Observation]) -> frozenset[str]:
-    """The top-level arms whose last :data:`REST_AFTER` outcomes were all UNAVAILABLE."""
+    """The top-level arms whose last `REST_AFTER` outcomes were all UNAVAILABLE."""
     row: dict[str, int] = {}
     for observation in observations:
         unavailable = observation.result.status is Status.UNAVAILABLE

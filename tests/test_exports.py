@@ -1,3 +1,4 @@
+import doctest
 import subprocess
 import sys
 
@@ -27,3 +28,9 @@ def test_research_names_stay_light_too():
     loaded = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True).stdout.split()
     assert "ConfigSpace" not in loaded
     assert "pandas" not in loaded
+
+
+def test_the_example_in_the_documentation_runs():
+    import cloudbandit.api
+
+    assert doctest.testmod(cloudbandit.api) == (0, 2)

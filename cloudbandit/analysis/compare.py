@@ -88,14 +88,12 @@ def compare(
 
     Under strict failures, workloads that never succeed are dropped. Results do not depend on ``jobs``.
 
-    Parameters
-    ----------
-    table: a registered name or a folder.
-    on_cell: told (cells done, cells in all).
+    Args:
+        table: a registered name or a folder.
+        on_cell: told (cells done, cells in all).
 
-    Raises
-    ------
-    UnknownNameError, UsageError, TableError: before anything is run.
+    Raises:
+        UnknownNameError, UsageError, TableError: before anything is run.
     """
     if seeds < 1 or jobs < 1 or not optimizers or not budgets or min(budgets) < 1:
         raise UsageError(

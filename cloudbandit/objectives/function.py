@@ -15,11 +15,10 @@ Function = Callable[[Candidate], "float | Mapping[str, float] | Result"]
 class FunctionObjective:
     """Calls ``function(candidate)``.
 
-    Parameters
-    ----------
-    function: returns a number (the metric ``metric``), a mapping of metrics, or a whole :class:`Result`.
-    metric: the name of a bare number.
-    quote: the worst case per evaluation, if evaluations cost money.
+    Args:
+        function: returns a number (the metric ``metric``), a mapping of metrics, or a whole `Result`.
+        metric: the name of a bare number.
+        quote: the worst case per evaluation, if evaluations cost money.
     """
 
     def __init__(self, function: Function, metric: str = "value", quote: Quote | None = None) -> None:

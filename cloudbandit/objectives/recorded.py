@@ -20,18 +20,16 @@ Failures = Literal["strict", "recorded"]
 class Recorded:
     """One workload of a table as an objective.
 
-    Parameters
-    ----------
-    table, workload: what to look up.
-    metrics: the metrics that will be minimised or constrained.
-    failures: ``"strict"``: a config all of whose runs failed is failed; it is charged ``replay.failed_seconds`` (at its
-        price), or what was recorded where the manifest states none; runs that succeeded speak for a config that has
-        both. ``"recorded"``: a failed run's values count like any other's.
+    Args:
+        table, workload: what to look up.
+        metrics: the metrics that will be minimised or constrained.
+        failures: ``"strict"``: a config all of whose runs failed is failed; it is charged ``replay.failed_seconds`` (at its
+            price), or what was recorded where the manifest states none; runs that succeeded speak for a config that has
+            both. ``"recorded"``: a failed run's values count like any other's.
 
-    Raises
-    ------
-    UnknownNameError: the table has no such workload or metric.
-    TableError: ``failures="recorded"``, and a failed run has no value for one of ``metrics``.
+    Raises:
+        UnknownNameError: the table has no such workload or metric.
+        TableError: ``failures="recorded"``, and a failed run has no value for one of ``metrics``.
     """
 
     def __init__(self, table: Table, workload: str, metrics: Sequence[str], failures: Failures = "strict") -> None:

@@ -1,1 +1,1 @@
-"""Optimizers, one method a file. Names resolve in :mod:`cloudbandit.optimizers.registry`."""
+"""Optimizers, one method a file. Names resolve in `cloudbandit.optimizers.registry`."""

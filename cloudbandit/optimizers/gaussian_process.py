@@ -37,10 +37,9 @@ class Posterior(NamedTuple):
 class GaussianProcess:
     """See the module's text.
 
-    Parameters
-    ----------
-    features: ``(N, d)``, the candidates.
-    capacity: how many observations to make room for at first; it grows.
+    Args:
+        features: ``(N, d)``, the candidates.
+        capacity: how many observations to make room for at first; it grows.
     """
 
     def __init__(self, features: Array, length_scales: tuple[float, ...] = LENGTH_SCALES, capacity: int = 16) -> None:
@@ -60,7 +59,7 @@ class GaussianProcess:
         return len(self.observed)
 
     def add(self, candidate: int) -> None:
-        """Observe candidate number ``candidate`` (targets come later, in :meth:`posterior`)."""
+        """Observe candidate number ``candidate`` (targets come later, in `posterior`)."""
         n = len(self.observed)
         if n == self._v.shape[1]:
             self._grow()
@@ -99,7 +98,7 @@ class GaussianProcess:
         self._v, self._inverse, self._log_det, self._ones = v, inverse, log_det, ones
 
     def posterior(self, targets: Array) -> Posterior:
-        """Predictions for all candidates from targets ``(n,)`` in the order of :attr:`observed`; n ≥ 1."""
+        """Predictions for all candidates from targets ``(n,)`` in the order of `observed`; n ≥ 1."""
         n = len(self.observed)
         spread = float(targets.std())
         scale = spread if spread > 0 else 1.0

@@ -36,12 +36,11 @@ _SAMPLED = 1_200
 class GPOptimizer(BaseOptimizer):
     """``gp``.
 
-    Parameters
-    ----------
-    initial: random points before the model is used, at most (one per arm is enough inside CloudBandit): by default 3,
-        or 1 in a domain of one arm.
-    acquisition: ``"ei"`` or ``"lcb"``.
-    kappa: how many standard deviations ``lcb`` goes below the mean.
+    Args:
+        initial: random points before the model is used, at most (one per arm is enough inside CloudBandit): by default 3,
+            or 1 in a domain of one arm.
+        acquisition: ``"ei"`` or ``"lcb"``.
+        kappa: how many standard deviations ``lcb`` goes below the mean.
     """
 
     def __init__(

@@ -25,9 +25,8 @@ _DRAWS = 40
 class OptunaOptimizer(BaseOptimizer):
     """``optuna``: TPE with a tree of arms and parameters.
 
-    Parameters
-    ----------
-    startup: random trials before the model is used; by default 10, or 3 in a domain of one arm.
+    Args:
+        startup: random trials before the model is used; by default 10, or 3 in a domain of one arm.
     """
 
     def __init__(self, problem: Problem, *, startup: int | None = None) -> None:

@@ -132,16 +132,14 @@ def _plugins() -> dict[str, Entry]:
 def make_factory(name: str, budget: int | None = None, *, growth: float = 2.0) -> Factory:
     """The factory a name stands for.
 
-    Parameters
-    ----------
-    name: a name of :func:`entries`, ``cloudbandit:NAME``, or ``path.py:Class``.
-    budget: informative trials, for methods that plan with it (CloudBandit).
-    growth: CloudBandit's η.
+    Args:
+        name: a name of `entries`, ``cloudbandit:NAME``, or ``path.py:Class``.
+        budget: informative trials, for methods that plan with it (CloudBandit).
+        growth: CloudBandit's η.
 
-    Raises
-    ------
-    UnknownNameError: nobody knows the name.
-    UsageError: ``path.py:Class`` cannot be loaded.
+    Raises:
+        UnknownNameError: nobody knows the name.
+        UsageError: ``path.py:Class`` cannot be loaded.
     """
     if name == BANDIT or name.startswith(f"{BANDIT}:"):
         inner = make_factory(name.partition(":")[2] or "gp", None)

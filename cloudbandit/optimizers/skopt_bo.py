@@ -26,10 +26,9 @@ _MAX_SCORED = 5_000
 class SkoptOptimizer(BaseOptimizer):
     """``skopt`` (Gaussian process) and ``skopt-forest`` (random forest).
 
-    Parameters
-    ----------
-    estimator: ``"GP"``, ``"RF"`` or ``"ET"``, as in scikit-optimize.
-    initial: random points before the model is used; by default 3, or 1 in a domain of one arm.
+    Args:
+        estimator: ``"GP"``, ``"RF"`` or ``"ET"``, as in scikit-optimize.
+        initial: random points before the model is used; by default 3, or 1 in a domain of one arm.
     """
 
     def __init__(

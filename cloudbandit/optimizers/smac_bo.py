@@ -28,10 +28,9 @@ _ARM = "cloudbandit_arm"
 class SMACOptimizer(BaseOptimizer):
     """``smac``: the hyperparameter optimization facade.
 
-    Parameters
-    ----------
-    initial: random points before the model is used; by default 5, or 2 in a domain of one arm.
-    challengers: how many configs its own search looks at, where the domain cannot be listed.
+    Args:
+        initial: random points before the model is used; by default 5, or 2 in a domain of one arm.
+        challengers: how many configs its own search looks at, where the domain cannot be listed.
     """
 
     def __init__(self, problem: Problem, *, initial: int | None = None, challengers: int = 500) -> None:

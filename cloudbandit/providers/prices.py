@@ -71,11 +71,10 @@ class Dropped:
 
 
 def load_offers(path: str | Path) -> list[Offer]:
-    """Read a catalogue with the columns of :class:`Offer`.
+    """Read a catalogue with the columns of `Offer`.
 
-    Raises
-    ------
-    PriceError: a column is missing, or a price is not a finite number > 0; the message names line and column.
+    Raises:
+        PriceError: a column is missing, or a price is not a finite number > 0; the message names line and column.
     """
     path = Path(path)
     try:

@@ -85,14 +85,12 @@ class Manifest:
 def read_manifest(path: Path, file: Path | None = None) -> Manifest:
     """Parse a ``table.toml``.
 
-    Parameters
-    ----------
-    path: the manifest.
-    file: where the data are, if not beside the manifest.
+    Args:
+        path: the manifest.
+        file: where the data are, if not beside the manifest.
 
-    Raises
-    ------
-    TableError: malformed or self-contradictory; the message names the key, what it holds, and what it may hold.
+    Raises:
+        TableError: malformed or self-contradictory; the message names the key, what it holds, and what it may hold.
     """
     try:
         raw = tomllib.loads(path.read_text(encoding="utf-8"))

@@ -66,10 +66,9 @@ def _bundled_tables() -> dict[str, Path]:
 def dataset_path(name: str) -> Path:
     """The local file of a registered data set, downloaded if need be.
 
-    Raises
-    ------
-    UnknownNameError: no such data set.
-    DatasetError: not found and not fetchable, or its sha256 is not the pinned one.
+    Raises:
+        UnknownNameError: no such data set.
+        DatasetError: not found and not fetchable, or its sha256 is not the pinned one.
     """
     if name not in DATASETS:
         raise UnknownNameError("data set", name, DATASETS)
@@ -128,17 +127,16 @@ def _checked(dataset: Dataset, path: Path) -> Path:
 
 
 def table_names() -> list[str]:
-    """Every name :func:`load_table` knows."""
+    """Every name `load_table` knows."""
     return sorted({*DATASETS, *_bundled_tables()})
 
 
 def load_table(name: str | Path) -> Table:
     """A table by registered name, or from a folder with a ``table.toml``.
 
-    Raises
-    ------
-    UnknownNameError: neither.
-    TableError, DatasetError: it cannot be read.
+    Raises:
+        UnknownNameError: neither.
+        TableError, DatasetError: it cannot be read.
     """
     text = str(name)
     if text in DATASETS:

@@ -69,14 +69,12 @@ class Workload:
 class Table:
     """A recorded table.
 
-    Parameters
-    ----------
-    name: what it is called in messages.
-    manifest: what the columns mean.
+    Args:
+        name: what it is called in messages.
+        manifest: what the columns mean.
 
-    Raises
-    ------
-    TableError: the file cannot be read, lacks a column, or holds what its manifest rules out.
+    Raises:
+        TableError: the file cannot be read, lacks a column, or holds what its manifest rules out.
     """
 
     def __init__(self, name: str, manifest: Manifest) -> None:
@@ -116,9 +114,8 @@ class Table:
     def workload(self, name: str) -> Workload:
         """One workload.
 
-        Raises
-        ------
-        UnknownNameError: the table has no such workload.
+        Raises:
+            UnknownNameError: the table has no such workload.
         """
         if name not in self._cells:
             raise UnknownNameError("workload", name, self.workloads, f"(in the table {self.name})")

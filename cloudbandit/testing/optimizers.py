@@ -28,11 +28,10 @@ _UNAVAILABLE = Result(Status.UNAVAILABLE, reason="no_capacity")
 class OptimizerLaws:
     """See the module's text.
 
-    Attributes
-    ----------
-    trials: how many trials each test drives; fewer where a suggestion is slow.
-    listed_only: the optimizer needs a domain that can be enumerated.
-    uses_budget: asks for no more than ``trials`` in all, e.g. CloudBandit.
+    Attributes:
+        trials: how many trials each test drives; fewer where a suggestion is slow.
+        listed_only: the optimizer needs a domain that can be enumerated.
+        uses_budget: asks for no more than ``trials`` in all, e.g. CloudBandit.
     """
 
     trials: int = 16
