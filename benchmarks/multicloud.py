@@ -7,12 +7,14 @@ Needs the data set ``multicloud`` (IBM, Apache-2.0; found in $CLOUDBANDIT_DATA, 
 
 import argparse
 import json
+import sys
 from pathlib import Path
 
 from rich.progress import Progress
 
 from cloudbandit.analysis.compare import compare
 from cloudbandit.analysis.plots import plot_compare
+from cloudbandit.errors import DatasetError
 
 ROOT = Path(__file__).parent.parent
 OPTIMIZERS = ("random", "random-wor", "coordinate", "gp", "gp-lcb", "cloudbandit:random", "cloudbandit:gp")
@@ -78,4 +80,7 @@ def main():
 
 
 if __name__ == "__main__":
-    main()
+    try:
+        main()
+    except DatasetError as error:
+        sys.exit(f"error: {error}")

@@ -350,8 +350,9 @@ class StudyRecord:
         if isinstance(lock, FileLock):
             lock.release()
         elif lock is not None:
-            lock.invalidate()  # ends the session, and with it the advisory lock
-            lock.close()
+            with contextlib.suppress(exc.DBAPIError), lock:  # a server that is gone has let go already
+                lock.execute(sa.text("select pg_advisory_unlock(737304, :study)"), {"study": self._study})
+                lock.commit()
 
 
 def _trial(row: Any) -> Trial:

@@ -34,18 +34,19 @@ def domain():
     return Domain({arm: [{"x": i} for i in range(20)] for arm in "abc"})
 
 
-def study(url, objective, pool=None, trials=11, optimizer="cloudbandit:exhaustive"):
-    return Study(
-        domain(),
-        objective,
-        SLOGoal("loss"),
-        make_factory(optimizer, trials),
-        Budget(trials=trials, usd=CAP_USD),
-        pool=pool,
-        store=Store(url),
-        seed=3,
-        identity={"optimizer": optimizer},
-    )
+def run(url, objective, pool=None, trials=11, optimizer="cloudbandit:exhaustive"):
+    with Store(url) as store:
+        return Study(
+            domain(),
+            objective,
+            SLOGoal("loss"),
+            make_factory(optimizer, trials),
+            Budget(trials=trials, usd=CAP_USD),
+            pool=pool,
+            store=store,
+            seed=3,
+            identity={"optimizer": optimizer},
+        ).run()
 
 
 def main():
@@ -55,7 +56,7 @@ def main():
         from cloudbandit.pools import Dask
 
         pool = Dask(scheduler, size=2)
-    study(url, Paid(log, 0.01, int(hang_at)), pool).run()
+    run(url, Paid(log, 0.01, int(hang_at)), pool)
 
 
 if __name__ == "__main__":

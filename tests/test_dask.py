@@ -62,7 +62,7 @@ def test_a_study_on_a_cluster(cluster, tmp_path):
     pool = Dask(cluster)
     try:
         assert pool.size == 2
-        report = programs.study(str(tmp_path / "s.db"), programs.Paid(str(tmp_path / "log"), 0.01), pool).run()
+        report = programs.run(str(tmp_path / "s.db"), programs.Paid(str(tmp_path / "log"), 0.01), pool)
     finally:
         pool.close()
     assert report.evaluations == 11
@@ -84,7 +84,7 @@ def test_a_killed_worker_loses_its_trial_and_nothing_else(cluster, tmp_path):
     killer.start()
     pool = Dask(cluster, size=2)
     try:
-        report = programs.study(str(tmp_path / "s.db"), programs.Paid(str(log), 0.05, hang_at=4), pool).run()
+        report = programs.run(str(tmp_path / "s.db"), programs.Paid(str(log), 0.05, hang_at=4), pool)
     finally:
         pool.close()
     killer.join(5)
@@ -109,6 +109,6 @@ def test_a_bug_on_a_worker_is_raised_here(cluster, tmp_path):
     pool = Dask(cluster)
     try:
         with pytest.raises(TypeError, match="not NoneType"):
-            programs.study(str(tmp_path / "s.db"), programs.Paid(None, 0.01), pool).run()
+            programs.run(str(tmp_path / "s.db"), programs.Paid(None, 0.01), pool)
     finally:
         pool.close()

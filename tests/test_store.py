@@ -178,7 +178,7 @@ def check_killed_and_resumed(url, log, hang_at, pool=None):
     with Store(url) as store:
         before = store.trials("study")
         assert hang_at in [t.number for t in store.in_flight("study")]
-    report = programs.study(url, programs.Paid(str(log), 0.0), pool).run()
+    report = programs.run(url, programs.Paid(str(log), 0.0), pool)
     statuses = {o.trial.number: o.result.status for o in report.observations}
     assert statuses[hang_at] == "lost"
     assert [o.trial.number for o in report.observations[: len(before)]] == [t.trial.number for t in before]
@@ -200,6 +200,6 @@ def test_kill_9_then_resume(tmp_path, hang_at):
     os.kill(program.pid, signal.SIGKILL)
     program.wait()
     report = check_killed_and_resumed(url, log, hang_at)
-    uninterrupted = programs.study(str(tmp_path / "t.db"), programs.Paid(str(log), 0.0)).run()
+    uninterrupted = programs.run(str(tmp_path / "t.db"), programs.Paid(str(log), 0.0))
     informative = [o.candidate for o in report.observations if o.score is not None]
     assert informative == [o.candidate for o in uninterrupted.observations], "the lost candidate was asked again"

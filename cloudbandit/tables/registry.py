@@ -14,7 +14,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from cloudbandit.errors import DatasetError, UnknownNameError
-from cloudbandit.tables.manifest import read_manifest
+from cloudbandit.tables.manifest import Manifest, read_manifest
 from cloudbandit.tables.table import Table
 
 VARIABLE = "CLOUDBANDIT_DATA"
@@ -110,10 +110,17 @@ def _fetch(dataset: Dataset) -> Path:
     except Exception as error:  # whatever the network stack raises; nothing was measured here
         raise DatasetError(
             f"the data set {dataset.name!r} is neither in ${VARIABLE} ({os.environ.get(VARIABLE) or 'not set'}) nor in "
-            f"{_cache() / dataset.folder}, and could not be downloaded ({type(error).__name__}: {error}). Cure: put "
+            f"{_cache() / dataset.folder}, and could not be downloaded ({_brief(error)}). Cure: put "
             f"{dataset.file} (sha256 {dataset.sha256[:12]}…) into {dataset.folder}/ of a folder, and set {VARIABLE} to it"
         ) from error
     return Path(path)
+
+
+def _brief(error: BaseException) -> str:
+    """The root of a chain of network errors: the rest repeats it."""
+    while error.__context__ is not None:
+        error = error.__context__
+    return f"{type(error).__name__}: {error}"
 
 
 def _checked(dataset: Dataset, path: Path) -> Path:
@@ -140,11 +147,29 @@ def load_table(name: str | Path) -> Table:
     """
     text = str(name)
     if text in DATASETS:
-        return Table(text, read_manifest(_HERE / "manifests" / f"{text}.toml", dataset_path(text)))
+        return _loaded(text, read_manifest(_HERE / "manifests" / f"{text}.toml", dataset_path(text)))
     folder = _bundled_tables().get(text)
     path = Path(text).expanduser()
     if folder is None and path.name == "table.toml":
         path = path.parent
     if folder is None and not path.is_dir():
         raise UnknownNameError("table", text, table_names(), "Or name a folder that holds a table.toml.")
-    return Table.load(folder or path)
+    folder = folder or path
+    return _loaded(folder.name, read_manifest(folder / "table.toml"))
+
+
+_tables: dict[tuple[object, ...], Table] = {}
+
+
+def _loaded(name: str, manifest: Manifest) -> Table:
+    """A table is immutable, so the latest few are kept, for as long as manifest and file stay as they are."""
+    try:
+        stat = manifest.file.stat()
+    except OSError:
+        return Table(name, manifest)  # which says what is wrong
+    key = (name, repr(manifest), stat.st_mtime_ns, stat.st_size)
+    if key not in _tables:
+        while len(_tables) >= 4:
+            del _tables[next(iter(_tables))]
+        _tables[key] = Table(name, manifest)
+    return _tables[key]
