@@ -7,7 +7,7 @@ an optimizer's author the bookkeeping.
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Protocol, runtime_checkable
 
 from cloudbandit.goal import Goal
@@ -29,14 +29,14 @@ class Problem:
         goal: what is good.
         seed: determines every draw the optimizer makes.
         facts: what is known of a candidate free of charge (``price_usd_per_h``, ``gpus``, …).
-        history: observations of earlier studies, perhaps of other workloads; they use up no budget.
+        history: earlier studies' observations by name, e.g. of other workloads; they use up no budget.
     """
 
     domain: Domain
     goal: Goal
     seed: int = 0
     facts: Callable[[Candidate], Mapping[str, float]] = no_facts
-    history: Sequence[Observation] = ()
+    history: Mapping[str, Sequence[Observation]] = field(default_factory=dict)
 
 
 class Optimizer(Protocol):

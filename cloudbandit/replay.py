@@ -7,9 +7,10 @@ of f over the evaluations made.
 
 from __future__ import annotations
 
+import functools
 import math
 import zlib
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from statistics import fmean
@@ -20,12 +21,12 @@ from cloudbandit.budget import Budget
 from cloudbandit.errors import TableError, UsageError
 from cloudbandit.goal import SLO, SLOGoal, resolve_metric
 from cloudbandit.objectives.recorded import Failures, Recorded
-from cloudbandit.optimizers.registry import make_factory
+from cloudbandit.optimizers.registry import history_of, make_factory
 from cloudbandit.pools import Simulated
 from cloudbandit.store import Store
 from cloudbandit.study import Report, Study
 from cloudbandit.tables.table import Table
-from cloudbandit.trial import Candidate, Observation, Score
+from cloudbandit.trial import Candidate, Observation, Score, Trial
 
 PRODUCTION_RUNS = 64
 """N of the savings, as in the paper."""
@@ -125,6 +126,30 @@ class Task:
         """The regret one random config has on average."""
         return self.regret_percent(self.random_value)
 
+    def observations(self) -> list[Observation]:
+        """Everything the table recorded of this workload."""
+        return [
+            Observation(Trial(i, c), self.objective.true_result(c), self.scores[c])
+            for i, c in enumerate(self.objective.domain.candidates)
+            if c in self.scores
+        ]
+
+    def history(self, kind: str) -> Mapping[str, Sequence[Observation]]:
+        """What an optimizer may learn before the first trial: ``"others"``: all other workloads of the table, those that never
+        succeed left out; ``"itself"``: this one, for the oracle."""
+        if kind == "itself":
+            return {self.workload: self.observations()}
+        if kind != "others":
+            return {}
+        key = (id(self.table), self.metric, tuple(self.slos), self.failures, self.workload)
+        if key not in _histories:
+            everything = _everything(self.table, self.metric, tuple(self.slos), self.failures)
+            others = {name: told for name, told in everything.items() if name != self.workload}
+            while len(_histories) >= 4:
+                del _histories[next(iter(_histories))]
+            _histories[key] = others
+        return _histories[key]
+
     # ── what a run was worth ──
 
     def least_value(self, tried: Sequence[Observation]) -> float:
@@ -148,6 +173,17 @@ class Task:
         searched = sum(self.values[o.candidate] for o in tried if o.score is not None)
         random = runs * self.random_value
         return 100.0 * (random - (searched + runs * self.least_value(tried))) / random
+
+
+_histories: dict[tuple[object, ...], Mapping[str, Sequence[Observation]]] = {}
+
+
+@functools.lru_cache(maxsize=2)
+def _everything(
+    table: Table, metric: str, slos: tuple[SLO, ...], failures: Failures
+) -> Mapping[str, Sequence[Observation]]:
+    tasks = [Task(table, name, metric, slos, failures) for name in table.workloads]
+    return {task.workload: task.observations() for task in tasks if task.succeeds}
 
 
 def task_seed(seed: int, workload: str) -> int:
@@ -190,6 +226,7 @@ def replay(
         store=store,
         name=name or "study",
         seed=task_seed(seed, task.workload),
+        history=task.history(history_of(optimizer)),
         identity={"optimizer": optimizer, "budget": budget.trials, "workers": workers},
         spec=spec,
         on_trial=on_trial,

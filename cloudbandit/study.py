@@ -142,7 +142,7 @@ class Study:
         store: keeps every trial; without one the study cannot be resumed.
         name: the study's name in the store; an existing study of that name is resumed.
         seed: determines everything that is drawn.
-        history: observations of earlier studies, for optimizers that can use them.
+        history: earlier studies' observations by name, for optimizers that can use them.
         identity: what else must agree when the study is resumed, e.g. the optimizer's name.
         spec: kept in the store, to rebuild the study.
         on_trial: called after each trial was recorded and told.
@@ -160,7 +160,7 @@ class Study:
         store: Store | None = None,
         name: str = "study",
         seed: int = 0,
-        history: Sequence[Observation] = (),
+        history: Mapping[str, Sequence[Observation]] | None = None,
         identity: Mapping[str, Any] | None = None,
         spec: Mapping[str, Any] | None = None,
         on_trial: Callable[[Observation], None] | None = None,
@@ -171,7 +171,7 @@ class Study:
         self.budget = Budget.of(budget)
         self.seed = seed
         facts = getattr(objective, "facts", no_facts)
-        self._optimizer: Optimizer = optimizer(Problem(domain, goal, seed, facts, history))
+        self._optimizer: Optimizer = optimizer(Problem(domain, goal, seed, facts, history or {}))
         self._pool, self._store, self._name = pool, store, name
         self._identity, self._spec, self._on_trial = dict(identity or {}), spec, on_trial
         self._record: StudyRecord | None = None

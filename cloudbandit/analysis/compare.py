@@ -14,7 +14,7 @@ import numpy as np
 from cloudbandit.errors import TableError, UsageError
 from cloudbandit.goal import SLO
 from cloudbandit.objectives.recorded import Failures
-from cloudbandit.optimizers.registry import make_factory
+from cloudbandit.optimizers.registry import history_of, make_factory
 from cloudbandit.replay import Task, replay
 from cloudbandit.tables.registry import load_table
 from cloudbandit.tables.table import Table
@@ -131,8 +131,12 @@ def _check_budgets(tasks: Sequence[Task], optimizers: Sequence[str], budgets: Se
     """Building the smallest study of each kind raises what a whole sweep would raise late."""
     from cloudbandit.protocols import Problem
 
+    first = tasks[0]
     for name in optimizers:
-        make_factory(name, min(budgets))(Problem(tasks[0].objective.domain, tasks[0].goal))
+        history = first.history(history_of(name))
+        make_factory(name, min(budgets))(
+            Problem(first.objective.domain, first.goal, facts=first.objective.facts, history=history)
+        )
 
 
 def _map(cells: Sequence[_Cell], jobs: int, table: Table) -> Iterator[tuple[list[_Run], list[float]]]:

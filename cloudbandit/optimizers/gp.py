@@ -41,6 +41,9 @@ class GPOptimizer(BaseOptimizer):
             or 1 in a domain of one arm.
         acquisition: ``"ei"`` or ``"lcb"``.
         kappa: how many standard deviations ``lcb`` goes below the mean.
+        log: model the logarithm where all values are positive.
+        stop: finish when the largest expected improvement is below this share of the best value (CherryPick: 0.1), after
+            ``stop_after`` observations.
     """
 
     def __init__(
@@ -50,14 +53,19 @@ class GPOptimizer(BaseOptimizer):
         initial: int | None = None,
         acquisition: Literal["ei", "lcb"] = "ei",
         kappa: float = 2.0,
+        log: bool = True,
+        stop: float | None = None,
+        stop_after: int = 6,
     ) -> None:
         super().__init__(problem)
         if acquisition not in ("ei", "lcb"):
             raise UsageError(f"acquisition must be 'ei' or 'lcb', got {acquisition!r}")
         self._initial = initial if initial is not None else (3 if len(problem.domain.names) > 1 else 1)
-        self._acquisition, self._kappa = acquisition, kappa
+        self._acquisition, self._kappa, self._log = acquisition, kappa, log
+        self._stop, self._stop_after = stop, stop_after
         self._listed = problem.domain.enumerable
         self._model: GaussianProcess | None = None
+        self._logged, self._gain = False, np.inf
 
     def _suggest(self) -> Candidate | None:
         if not self._listed:
@@ -74,6 +82,8 @@ class GPOptimizer(BaseOptimizer):
         for o in self.observations[len(self._model) :]:
             self._model.add(index[o.candidate.key])
         value = self._value(self._model, [index[c.key] for c in self.pending])
+        if self._stop is not None and len(self.observations) >= self._stop_after and self._gain <= self._stop:
+            return None
         return self.domain.candidates[int(free[np.argmax(value[free])])]
 
     def _suggest_sampled(self) -> Candidate | None:
@@ -129,17 +139,25 @@ class GPOptimizer(BaseOptimizer):
             model.pop()
         if self.problem.goal.slos and best(self.observations) is None:
             return ok  # nothing feasible yet: look for that first
+        self._gain = self._relative_gain(expected_improvement(p, incumbent), incumbent)
         bound = lower_confidence_bound(p, self._kappa)
         value = expected_improvement(p, incumbent) * ok if self._acquisition == "ei" else np.zeros(0)
         # LCB on request, and where EI has underflown everywhere
         return value if value.size and value.max() > 1e-290 else (bound - bound.min()) * ok
+
+    def _relative_gain(self, improvement: Array, incumbent: float) -> float:
+        """The largest expected improvement over configs not tried, as a share of the best value. On the log scale an
+        improvement is that share already, to first order."""
+        largest = float(improvement[self.free].max()) if self._listed and len(self.free) else float(improvement.max())
+        return largest if self._logged else largest / max(abs(incumbent), 1e-12)
 
     def _targets(self) -> tuple[Array, float]:
         """Targets of the objective, and the least feasible one (the least of all where none is feasible)."""
         y = np.array(
             [self._own_value(o, loss) for o, loss in zip(self.observations, losses(self.observations), strict=True)]
         )
-        if y.min() > 0:
+        self._logged = self._log and bool(y.min() > 0)
+        if self._logged:
             y = np.log(y)
         feasible = [i for i, o in enumerate(self.observations) if o.score is not None and o.score.feasible]
         return y, float(y[feasible].min() if feasible else y.min())

@@ -25,7 +25,14 @@ BANDIT = "cloudbandit"
 
 @dataclass(frozen=True)
 class Entry:
-    """How to make one optimizer. ``target`` is ``module:attribute``, something called with the problem."""
+    """How to make one optimizer.
+
+    Attributes:
+        target: ``module:attribute``, something called with the problem.
+        inner: the name of the optimizer that is its second argument, if it takes one.
+        budget: whether it takes the budget as a keyword.
+        history: what it must be told of other workloads: ``""`` nothing, ``"others"`` all of them, ``"itself"`` the answer.
+    """
 
     name: str
     target: str
@@ -33,6 +40,9 @@ class Entry:
     source: str
     options: dict[str, Any] = field(default_factory=dict)
     extra: str = ""
+    inner: str = ""
+    budget: bool = False
+    history: str = ""
 
     def load(self) -> Callable[..., Optimizer]:
         module, _, attribute = self.target.partition(":")
@@ -77,6 +87,63 @@ BUILT_IN: dict[str, Entry] = {
             {"acquisition": "lcb"},
         ),
         Entry(
+            "gp-x3",
+            f"{_OWN}.per_arm:PerArm",
+            "one gp per provider, in turns",
+            "Lazuka et al., IEEE CLOUD 2022 (x3)",
+            inner="gp",
+        ),
+        Entry(
+            "cherrypick",
+            f"{_OWN}.gp:GPOptimizer",
+            "Gaussian process on raw values, expected improvement, all providers flattened (x1)",
+            "Alipourfard et al., NSDI 2017, section 3; without its stopping rule",
+            {"log": False, "initial": 3},
+        ),
+        Entry(
+            "cherrypick-stop",
+            f"{_OWN}.gp:GPOptimizer",
+            "cherrypick with its stopping rule: expected improvement below 10 % after 6 trials",
+            "Alipourfard et al., NSDI 2017, section 3.4",
+            {"log": False, "initial": 3, "stop": 0.1},
+        ),
+        Entry(
+            "cherrypick-x3",
+            f"{_OWN}.per_arm:PerArm",
+            "one cherrypick per provider, in turns",
+            "Lazuka et al., IEEE CLOUD 2022 (x3)",
+            inner="cherrypick",
+        ),
+        Entry(
+            "bilal",
+            f"{_OWN}.skopt_bo:bilal",
+            "Bayesian optimization with trees: gradient boosting for cost, random forest for time (x1)",
+            "Bilal et al., PVLDB 13(11), 2020 (choice per objective second-hand)",
+            extra="skopt",
+        ),
+        Entry(
+            "bilal-x3",
+            f"{_OWN}.per_arm:PerArm",
+            "one bilal per provider, in turns",
+            "Lazuka et al., IEEE CLOUD 2022 (x3)",
+            extra="skopt",
+            inner="bilal",
+        ),
+        Entry(
+            "rbf",
+            f"{_OWN}.rbf:RBFOptimizer",
+            "cubic radial basis functions over the listed configs, MSRSM",
+            "Regis & Shoemaker 2007; Gutmann 2001; Costa & Nannicini 2018",
+        ),
+        Entry(
+            "rising-bandits",
+            f"{_OWN}.per_arm:RisingBandits",
+            "an arm goes when its extrapolated best cannot win; gp inside",
+            "Li et al., AAAI 2020 (second-hand)",
+            inner="gp",
+            budget=True,
+        ),
+        Entry(
             "skopt",
             f"{_OWN}.skopt_bo:SkoptOptimizer",
             "scikit-optimize's Gaussian process, seen configs masked",
@@ -105,6 +172,50 @@ BUILT_IN: dict[str, Entry] = {
             "Akiba et al., KDD 2019; Bergstra et al., NeurIPS 2011",
             extra="optuna",
         ),
+        Entry(
+            "hyperopt",
+            f"{_OWN}.hyperopt_tpe:HyperoptOptimizer",
+            "HyperOpt's tree-structured Parzen estimator, hierarchical, de-duplicated",
+            "Bergstra et al., NeurIPS 2011",
+            extra="hyperopt",
+        ),
+        Entry(
+            "linear",
+            f"{_OWN}.donors:LinearPredictor",
+            "linear regression trained on other workloads",
+            "in the manner of Ernest (Venkataraman et al., NSDI 2016)",
+            history="others",
+        ),
+        Entry(
+            "forest",
+            f"{_OWN}.donors:ForestPredictor",
+            "random forest trained on other workloads, with a fingerprint of this one",
+            "in the manner of PARIS (Yadwadkar et al., SoCC 2017)",
+            extra="skopt",
+            history="others",
+        ),
+        Entry(
+            "price-order",
+            f"{_OWN}.donors:PriceOrder",
+            "control: ascending list price, no learning",
+            "control",
+        ),
+        Entry(
+            "single-arm",
+            f"{_OWN}.donors:SingleArm",
+            "control: gp on the provider that wins most other workloads",
+            "control",
+            inner="gp",
+            history="others",
+        ),
+        Entry(
+            "portfolio",
+            f"{_OWN}.donors:Portfolio",
+            "control: the best fixed sequence for the other workloads",
+            "control",
+            history="others",
+        ),
+        Entry("oracle", f"{_OWN}.donors:Oracle", "control: knows the answer", "control", history="itself"),
     ]
 }
 
@@ -153,12 +264,27 @@ def make_factory(name: str, budget: int | None = None, *, growth: float = 2.0) -
     entry = BUILT_IN.get(name) or _plugins().get(name)
     if entry is not None:
         made = entry.load()
-        options = entry.options
-        return lambda problem: made(problem, **options)
+        options = entry.options | ({"budget": budget} if entry.budget else {})
+        arguments = [make_factory(entry.inner)] if entry.inner else []
+        return lambda problem: made(problem, *arguments, **options)
     if ".py:" in name:
         return _from_file(name)
     known = [*BUILT_IN, *_plugins(), f"{BANDIT}:<inner>"]
     raise UnknownNameError("optimizer", name, known, "Or write path.py:Class for one of your own.")
+
+
+def history_of(name: str) -> str:
+    """What the optimizer must be told of other workloads; see `Entry.history`."""
+    while name.startswith(f"{BANDIT}:"):
+        name = name.partition(":")[2]
+    entry = BUILT_IN.get(name)
+    return entry.history if entry else ""
+
+
+def all_names() -> list[str]:
+    """Every built-in method by name, CloudBandit around each of the searching ones."""
+    searching = ["random-wor", "coordinate", "gp", "rbf", "skopt", "smac", "optuna", "hyperopt"]
+    return [*BUILT_IN, "cloudbandit:random", *(f"{BANDIT}:{name}" for name in searching)]
 
 
 def _from_file(name: str) -> Factory:
