@@ -59,7 +59,7 @@ slow: $(VENV)/.test
 
 bench: $(VENV)/.test
 	$(BIN)/python benchmarks/speed.py
-	$(BIN)/python benchmarks/multicloud.py --seeds 5
+	$(BIN)/python benchmarks/regret.py --quick
 
 docs: $(VENV)/.test
 	NO_MKDOCS_2_WARNING=1 $(BIN)/mkdocs build --strict --quiet

@@ -35,7 +35,7 @@ app = typer.Typer(
 table_app = typer.Typer(help="Recorded tables.", no_args_is_help=True)
 app.add_typer(table_app, name="table")
 
-_WIDE = None if sys.stdout.isatty() else 120  # a pipe has no width; 80 would cut tables
+_WIDE = None if sys.stdout.isatty() else 140  # a pipe has no width; 80 would cut tables
 err = Console(stderr=True)
 out = Console(width=_WIDE)
 
@@ -273,6 +273,18 @@ def compare(
     slo: Slo = None,
     failures: Failures = "strict",
     jobs: Annotated[int, typer.Option("--jobs", help="Processes.")] = 1,
+    scheduler: Annotated[str | None, typer.Option("--scheduler", metavar="ADDRESS", help="A Dask scheduler.")] = None,
+    checkpoint: Annotated[
+        Path | None,
+        typer.Option("--checkpoint", metavar="FILE", help="Keep finished cells here; they are not run again."),
+    ] = None,
+    baseline: Annotated[
+        str | None, typer.Option("--baseline", help="Differences are taken to it; the first by default.")
+    ] = None,
+    production_runs: Annotated[int, typer.Option("--production-runs", help="N of the savings.")] = 64,
+    rank_plot: Annotated[
+        Path | None, typer.Option("--rank-plot", metavar="FILE", help="Mean ranks, as a figure.")
+    ] = None,
     plot: Plot = None,
     json_: Json = False,
 ) -> None:
@@ -294,12 +306,20 @@ def compare(
             workloads=_names(workloads) if workloads else None,
             failures=failures,  # type: ignore[arg-type]
             jobs=jobs,
+            scheduler=scheduler,
+            checkpoint=checkpoint,
+            baseline=baseline,
+            production_runs=production_runs,
             on_cell=lambda done, total: progress.update(bar, completed=done, total=total),
         )
     if plot is not None:
         from cloudbandit.analysis.plots import plot_compare
 
         plot_compare(rows, f"{Path(table).name}, {minimize}, {failures} failures", plot)
+    if rank_plot is not None:
+        from cloudbandit.analysis.plots import plot_ranks
+
+        plot_ranks(rows, rows[0].n // seeds, f"{Path(table).name}, {minimize}, {failures} failures", rank_plot)
     if json_:
         _print_json({"rows": [row.to_dict() for row in rows]})
         return
@@ -314,24 +334,34 @@ def compare(
         "median %",
         "of answer %",
         "savings %",
+        "right arm %",
+        "near %",
+        "rank",
         "ms/ask",
         "n",
     ):
         grid.add_column(column, justify="left" if column == "optimizer" else "right")
     for row in rows:
         grid.add_row(
-            row.optimizer,
+            row.optimizer + (" *" if row.learns_from else ""),
             str(row.budget),
             f"{row.mean_regret_percent:.1f}",
             f"{row.ci95[0]:.1f} … {row.ci95[1]:.1f}",
             f"{row.median_regret_percent:.1f}",
             f"{row.mean_answer_regret_percent:.1f}",
             f"{row.mean_savings_percent:.1f}",
+            f"{row.right_arm_percent:.0f}",
+            f"{row.near_percent:.0f}",
+            f"{row.mean_rank:.1f}",
             f"{row.suggest_ms_median:.3f}",
             str(row.n),
         )
     out.print(grid)
-    out.print("interval: bootstrap over workloads; savings: over 64 production runs, search included", style="dim")
+    out.print(
+        f"interval: bootstrap over workloads; savings: over {production_runs} production runs, search included; "
+        "near: within 5 % of the optimum; *: was told of recorded workloads",
+        style="dim",
+    )
     if plot is not None:
         out.print(f"figure: {plot}")
 

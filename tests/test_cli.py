@@ -147,6 +147,14 @@ def test_compare_json_is_the_same_whatever_the_jobs(json_of):
         "mean_savings_percent",
         "suggest_ms_median",
         "n",
+        "right_arm_percent",
+        "near_percent",
+        "median_evaluations_to_near",
+        "median_usd_to_near",
+        "mean_rank",
+        "difference_percent",
+        "difference_ci95",
+        "learns_from",
     ]
     two = json_of(*arguments, "--jobs", 2)
     for row in (*one["rows"], *two["rows"]):

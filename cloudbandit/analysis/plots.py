@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import Any
 
 from cloudbandit.analysis.compare import CompareRow
+from cloudbandit.analysis.statistics import critical_difference
 from cloudbandit.errors import UsageError, need
 from cloudbandit.replay import Task
 from cloudbandit.study import Report
@@ -41,22 +42,46 @@ def _log_axis(axes: Any, which: str) -> None:
 
 
 def plot_compare(rows: Sequence[CompareRow], title: str, path: Path) -> None:
-    """Mean regret against budget, one line per optimizer, bands for the 95 % interval over tasks."""
-    figure, axes = _figure(8, 5)
+    """Mean regret against budget, one line per optimizer, bands for the 95 % interval over tasks. Methods that were told of
+    recorded workloads beforehand are dashed."""
     names = list(dict.fromkeys(row.optimizer for row in rows))
+    figure, axes = _figure(8 if len(names) <= 8 else 11, 5 if len(names) <= 8 else 6.5)
     for position, name in enumerate(names):
         mine = [row for row in rows if row.optimizer == name]
         budgets = [row.budget for row in mine]
         colour = _COLOURS[position % len(_COLOURS)]
-        axes.plot(budgets, [row.mean_regret_percent for row in mine], marker="o", color=colour, label=name)
-        axes.fill_between(budgets, [r.ci95[0] for r in mine], [r.ci95[1] for r in mine], color=colour, alpha=0.12)
+        marker = "osv^DPX*"[position // len(_COLOURS) % 8]
+        style = "--" if mine[0].learns_from else "-"
+        values = [row.mean_regret_percent for row in mine]
+        axes.plot(budgets, values, marker=marker, markersize=5, color=colour, linestyle=style, label=name)
+        if len(names) <= 8:
+            axes.fill_between(budgets, [r.ci95[0] for r in mine], [r.ci95[1] for r in mine], color=colour, alpha=0.12)
     axes.set_yscale("symlog", linthresh=1.0)
     axes.set_ylim(bottom=min(0.0, *(row.ci95[0] for row in rows)))
     axes.set_xlabel("budget [trials]")
     axes.set_ylabel("mean relative regret [%] (linear below 1)")
-    axes.set_title(f"{title} (n = {rows[0].n} runs per point; bands: 95 % over tasks)", fontsize=10)
+    bands = "; bands: 95 % over tasks" if len(names) <= 8 else ""
+    axes.set_title(f"{title} (n = {rows[0].n} runs per point{bands})", fontsize=10)
     axes.grid(alpha=0.3)
-    axes.legend()
+    axes.legend(fontsize=8, loc="center left", bbox_to_anchor=(1.0, 0.5)) if len(names) > 8 else axes.legend()
+    _save(figure, path)
+
+
+def plot_ranks(rows: Sequence[CompareRow], tasks: int, title: str, path: Path) -> None:
+    """Mean ranks at the largest budget, best first, with Nemenyi's critical difference as a bar from the best."""
+    budget = max(row.budget for row in rows)
+    mine = sorted((row for row in rows if row.budget == budget), key=lambda row: row.mean_rank)
+    reach = critical_difference(len(mine), tasks)
+    figure, axes = _figure(8, 1.2 + 0.28 * len(mine))
+    for y, row in enumerate(mine):
+        within = row.mean_rank <= mine[0].mean_rank + reach
+        axes.scatter([row.mean_rank], [y], color=_COLOURS[0] if within else _COLOURS[7], zorder=3)
+    axes.axvspan(mine[0].mean_rank, mine[0].mean_rank + reach, color=_COLOURS[0], alpha=0.12)
+    axes.set_yticks(range(len(mine)), [row.optimizer + (" *" if row.learns_from else "") for row in mine], fontsize=8)
+    axes.invert_yaxis()
+    axes.grid(axis="x", alpha=0.3)
+    axes.set_xlabel(f"mean rank over {tasks} tasks (shaded: within the critical difference {reach:.2f} of the best)")
+    axes.set_title(f"{title}, B = {budget} (*: was told of recorded workloads)", fontsize=10)
     _save(figure, path)
 
 

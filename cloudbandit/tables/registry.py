@@ -15,6 +15,7 @@ from pathlib import Path
 
 from cloudbandit.errors import DatasetError, UnknownNameError
 from cloudbandit.tables.manifest import Manifest, read_manifest
+from cloudbandit.tables.stress import SUFFIX, stressed
 from cloudbandit.tables.table import Table
 
 VARIABLE = "CLOUDBANDIT_DATA"
@@ -139,13 +140,15 @@ def table_names() -> list[str]:
 
 
 def load_table(name: str | Path) -> Table:
-    """A table by registered name, or from a folder with a ``table.toml``.
+    """A table by registered name, or from a folder with a ``table.toml``; with ``:stress`` behind it, its stress variant.
 
     Raises:
         UnknownNameError: neither.
         TableError, DatasetError: it cannot be read.
     """
     text = str(name)
+    if text.endswith(SUFFIX):
+        return stressed(load_table(text.removesuffix(SUFFIX)))
     if text in DATASETS:
         return _loaded(text, read_manifest(_HERE / "manifests" / f"{text}.toml", dataset_path(text)))
     folder = _bundled_tables().get(text)
