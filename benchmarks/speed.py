@@ -150,6 +150,31 @@ def optuna_tpe(problem, told, repeats):
     return timed(lambda: study.ask(distributions), repeats)
 
 
+def hyperopt_tpe(problem, told, repeats):
+    """HyperOpt's tpe.suggest on trials that hold the 20 observations; a flat space, its defaults, no random start-up."""
+    import hyperopt
+    from hyperopt.base import Domain as HyperoptDomain
+
+    logging.getLogger("hyperopt").setLevel(logging.ERROR)
+    hp = hyperopt.hp
+    labels = {"arm": ARMS, "kind": ("x", "y", "z"), "disk": ("u", "v")}
+    space = {k: hp.choice(k, list(v)) for k, v in labels.items()}
+    space |= {"nodes": hp.quniform("nodes", 1, 40, 1), "share": hp.uniform("share", 0, 1)}
+    made = HyperoptDomain(lambda _: 0.0, space)
+    documents = []
+    for tid, o in enumerate(told):
+        values = {"arm": o.candidate.arm[0], **o.candidate.config}
+        vals = {k: [labels[k].index(v) if k in labels else v] for k, v in values.items()}
+        misc = {"tid": tid, "cmd": made.cmd, "workdir": None, "idxs": {k: [tid] for k in vals}, "vals": vals}
+        rest = dict.fromkeys(("spec", "owner", "book_time", "refresh_time", "exp_key"))
+        result = {"status": "ok", "loss": o.score.values[0]}
+        documents.append({"tid": tid, "result": result, "misc": misc, "state": 2, "version": 0, **rest})
+    trials = hyperopt.Trials()
+    trials.insert_trial_docs(documents)
+    trials.refresh()
+    return timed(lambda: hyperopt.tpe.suggest([OBSERVED], made, trials, 1, n_startup_jobs=0, verbose=False), repeats)
+
+
 def replayed_study(repeats):
     table = load_table("llm-serving")
     task = Task(table, "llama-3.1-70b|chat|2000tok|spot", "usd_per_h")
@@ -185,6 +210,7 @@ def main():
             ("scikit-optimize GP", skopt_gp),
             ("SMAC GP (black-box facade)", smac_gp),
             ("Optuna TPE", optuna_tpe),
+            ("HyperOpt TPE", hyperopt_tpe),
         ):
             with contextlib.redirect_stdout(sys.stderr):
                 rows[label] = function(small, told, repeats)
