@@ -4,6 +4,7 @@ import json
 import subprocess
 import sys
 import textwrap
+from pathlib import Path
 
 import pytest
 
@@ -239,6 +240,21 @@ def test_an_optimizer_of_ones_own(json_of, run, tmp_path):
     code, _, err = run(*DEMO, "--optimizer", f"{path}:First")
     assert code == 2
     assert "unknown class in mine.py 'First'; known: BaseOptimizer, Last" in err
+
+
+def test_the_documented_optimizer_takes_part(json_of, tmp_path):
+    text = (Path(__file__).parent.parent / "docs" / "optimizers.md").read_text(encoding="utf-8")
+    code = text.split("```python\n")[1].split("```")[0]
+    assert code.startswith("# mine.py")
+    assert len(code.splitlines()) <= 20
+    path = tmp_path / "mine.py"
+    path.write_text(code, encoding="utf-8")
+    arguments = ["--workloads", WORKLOAD, "--budgets", "11", "--seeds", "1", "--minimize", "usd_per_h"]
+    name = f"{path}:Cheapest"
+    rows = json_of("compare", "llm-serving", *arguments, "--optimizers", f"price-order,{name},cloudbandit:{name}")[
+        "rows"
+    ]
+    assert rows[1]["mean_regret_percent"] == rows[0]["mean_regret_percent"], "it is price order"
 
 
 def test_store_resume_show(json_of, run, tmp_path):

@@ -24,7 +24,7 @@ from cloudbandit.optimizers.gaussian_process import (
     lower_confidence_bound,
     probability_below,
 )
-from cloudbandit.optimizers.random_search import draw_unseen
+from cloudbandit.optimizers.random_search import draw_nominal, draw_unseen
 from cloudbandit.protocols import Problem
 from cloudbandit.trial import Candidate, Observation
 
@@ -74,8 +74,7 @@ class GPOptimizer(BaseOptimizer):
         if not len(free):
             return None
         if len(self.observations) + self._pending.total() < self._initial or not self.observations:
-            weights = self.domain.draw_weights[free]
-            return self.domain.candidates[int(self.rng().choice(free, p=weights / weights.sum()))]
+            return draw_nominal(self, free)
         index = self.domain.index
         if self._model is None:
             self._model = GaussianProcess(self.domain.features)

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import numpy as np
 
 from cloudbandit.base import BaseOptimizer
@@ -53,3 +55,9 @@ def draw_unseen(optimizer: BaseOptimizer, attempts: int = 100) -> Candidate | No
     rng, resting = optimizer.rng(), optimizer.resting
     draws = (c for batch in (1, attempts) for c in optimizer.domain.sample(rng, batch))
     return next((c for c in draws if c not in taken and c.arm[0] not in resting), None)
+
+
+def draw_nominal(optimizer: BaseOptimizer, free: np.ndarray[Any, Any]) -> Candidate:
+    """One of the configs at the positions ``free``, arm first: where a model has too little to go on."""
+    weights = optimizer.domain.draw_weights[free]
+    return optimizer.domain.candidates[int(optimizer.rng().choice(free, p=weights / weights.sum()))]

@@ -17,7 +17,7 @@ import numpy as np
 
 from cloudbandit.base import BaseOptimizer
 from cloudbandit.goal import losses
-from cloudbandit.optimizers.random_search import draw_unseen
+from cloudbandit.optimizers.random_search import draw_nominal, draw_unseen
 from cloudbandit.protocols import Problem
 from cloudbandit.trial import Candidate
 
@@ -55,8 +55,7 @@ class RBFOptimizer(BaseOptimizer):
         if not len(free):
             return None
         if early:
-            weights = self.domain.draw_weights[free]
-            return self.domain.candidates[int(self.rng().choice(free, p=weights / weights.sum()))]
+            return draw_nominal(self, free)
         x = self.domain.features[[self.domain.index[c.key] for c in (*known, *self.pending)]]
         return self.domain.candidates[int(free[np.argmin(self._merit(x, self.domain.features[free]))])]
 

@@ -17,7 +17,7 @@ import numpy as np
 from cloudbandit.base import BaseOptimizer
 from cloudbandit.errors import need
 from cloudbandit.goal import losses
-from cloudbandit.optimizers.random_search import draw_unseen
+from cloudbandit.optimizers.random_search import draw_nominal, draw_unseen
 from cloudbandit.protocols import Problem
 from cloudbandit.trial import Candidate
 
@@ -57,8 +57,7 @@ class SMACOptimizer(BaseOptimizer):
         if not len(free):
             return None
         if early or len(free) == 1:
-            weights = self.domain.draw_weights[free]
-            return self.domain.candidates[int(self.rng().choice(free, p=weights / weights.sum()))]
+            return draw_nominal(self, free)
         if len(free) > _MAX_SCORED:
             free = np.sort(self.rng().choice(free, _MAX_SCORED, replace=False))
         return self._ask_smac([self.domain.candidates[i] for i in free])

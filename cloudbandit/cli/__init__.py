@@ -1,0 +1,27 @@
+"""The command line: thin over the library.
+
+Exit codes: 0 done; 2 wrong input; 3 no evaluated configuration meets the SLOs; 130 stopped with Ctrl-C (resumable where a
+store was given); 1 a bug.
+"""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Sequence
+from typing import NoReturn
+
+from cloudbandit.cli import compare, replay, tables
+from cloudbandit.cli.common import app, err
+from cloudbandit.errors import CloudBanditError
+
+__all__ = ["app", "compare", "main", "replay", "tables"]
+
+
+def main(argv: Sequence[str] | None = None) -> NoReturn:
+    """The entry point of the ``cloudbandit`` program."""
+    try:
+        app(args=None if argv is None else list(argv))
+    except CloudBanditError as error:
+        err.print(f"error: {error}", style="red", markup=False, highlight=False, soft_wrap=True)
+        sys.exit(2)
+    sys.exit(0)

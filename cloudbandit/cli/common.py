@@ -1,0 +1,80 @@
+"""What the commands share: the app, its options, its output."""
+
+from __future__ import annotations
+
+import json
+import sys
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+from rich.console import Console
+
+from cloudbandit.errors import UsageError
+
+if TYPE_CHECKING:
+    from cloudbandit.trial import Candidate
+
+NOT_FEASIBLE = 3
+
+app = typer.Typer(
+    name="cloudbandit",
+    help="Find the cheapest configuration across clouds that meets your SLOs, in few paid trials.",
+    no_args_is_help=True,
+    pretty_exceptions_enable=False,
+    add_completion=False,
+)
+table_app = typer.Typer(help="Recorded tables.", no_args_is_help=True)
+app.add_typer(table_app, name="table")
+
+_WIDE = None if sys.stdout.isatty() else 140  # a pipe has no width; 80 would cut tables
+err = Console(stderr=True)
+out = Console(width=_WIDE)
+
+TableArgument = Annotated[
+    str, typer.Argument(metavar="TABLE", help="A registered table, or a folder with a table.toml.")
+]
+Minimize = Annotated[str, typer.Option("--minimize", metavar="METRIC", help="The metric to minimise.")]
+Slo = Annotated[list[str] | None, typer.Option("--slo", metavar="SLO", help='E.g. "ttft_ms<=500"; repeatable.')]
+Failures = Annotated[
+    str, typer.Option("--failures", help="strict: a failed run is failed; recorded: its value counts.")
+]
+Json = Annotated[bool, typer.Option("--json", help="One JSON object on standard output.")]
+StoreOption = Annotated[str | None, typer.Option("--store", metavar="URL", help="A file, or postgresql://…")]
+StudyName = Annotated[str | None, typer.Option("--study", help="The study's name in the store.")]
+Plot = Annotated[Path | None, typer.Option("--plot", metavar="FILE", help="Write a figure (png, svg, pdf).")]
+
+
+def _version(wanted: bool) -> None:
+    if wanted:
+        from cloudbandit import __version__
+
+        typer.echo(__version__)
+        raise typer.Exit
+
+
+@app.callback()
+def _root(
+    version: Annotated[
+        bool, typer.Option("--version", help="Print the version and exit.", is_eager=True, callback=_version)
+    ] = False,
+) -> None: ...
+
+
+def print_json(data: Any) -> None:
+    sys.stdout.write(json.dumps(data, allow_nan=False) + "\n")
+
+
+def config_text(candidate: Candidate) -> str:
+    return ", ".join(f"{k}={v}" for k, v in candidate.config.items())
+
+
+def counts(text: str, option: str) -> list[int]:
+    try:
+        return [int(part) for part in text.split(",") if part.strip()]
+    except ValueError:
+        raise UsageError(f"{option} is a comma-separated list of whole numbers, e.g. 11,22,33; got {text!r}") from None
+
+
+def names(text: str) -> list[str]:
+    return [part.strip() for part in text.split(",") if part.strip()]

@@ -1,0 +1,80 @@
+"""One study's answer, for people."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from cloudbandit.cli.common import config_text, err, out
+
+if TYPE_CHECKING:
+    from cloudbandit.replay import Task
+    from cloudbandit.study import Report, Study
+    from cloudbandit.trial import Observation
+
+
+def regret(task: Task, report: Report) -> float | None:
+    """Of the answer; null without one."""
+    return None if report.incumbent is None else task.regret_percent(task.answer_value(report.observations))
+
+
+def stop_reason(task: Task, report: Report) -> str:
+    if report.incumbent is not None:
+        return report.stop_reason
+    slos = ", ".join(map(str, task.goal.slos))
+    why = f"no evaluated configuration meets {slos}" if slos else "no evaluated configuration succeeded"
+    return f"{report.stop_reason}: {why}"
+
+
+def print_schedule(study: Study) -> None:
+    from cloudbandit.bandit import CloudBandit
+
+    bandit = study.optimizer
+    if isinstance(bandit, CloudBandit):
+        names = ", ".join(bandit.active)
+        rounds = "; ".join(
+            f"round {r.number}: {r.arms} {'arm' if r.arms == 1 else 'arms'} × {r.pull}" for r in bandit.schedule()
+        )
+        err.print(f"[bold]schedule[/] over {names}: {rounds}", highlight=False, soft_wrap=True)
+
+
+def print_report(task: Task, report: Report, plot: Path | None) -> None:
+    from rich.table import Table as Grid
+
+    grid = Grid(show_header=False, box=None, pad_edge=False)
+    incumbent = report.incumbent
+    if incumbent is None:
+        out.print(f"[bold red]{stop_reason(task, report)}[/]")
+        least = report.least_violating
+        if least is not None:
+            grid.add_row(
+                "nearest miss (not an answer)", f"{'/'.join(least.candidate.arm)}: {config_text(least.candidate)}"
+            )
+            _add_metrics(grid, task, least)
+    else:
+        grid.add_row(
+            "[bold]recommended[/]",
+            f"[bold green]{'/'.join(incumbent.candidate.arm)}: {config_text(incumbent.candidate)}[/]",
+        )
+        _add_metrics(grid, task, incumbent)
+        facts = task.objective.facts(incumbent.candidate)
+        if "price_usd_per_h" in facts:
+            grid.add_row("price", f"{facts['price_usd_per_h']:.4g} USD/h for one instance (or cluster)")
+        above = regret(task, report)
+        grid.add_row("regret", f"{above:.1f} % above the table's optimum ({task.metric} = {task.best_value:.4g})")
+        grid.add_row("at random", f"{task.random_regret_percent:.1f} % above it, the mean over all configs")
+    failed = sum(o.result.status != "ok" for o in report.observations)
+    grid.add_row("trials", f"{report.evaluations} of {len(task.objective.domain)} configs, {failed} of them failed")
+    grid.add_row("spent", f"{report.spent_usd:.4g} USD, {report.elapsed_s:.0f} s of trials")
+    sources = {o.result.source for o in report.observations}
+    grid.add_row("source", "estimates" if task.table.manifest.estimates else ", ".join(sorted(sources)))
+    grid.add_row("stopped by", report.stop_reason)
+    if plot is not None:
+        grid.add_row("figure", str(plot))
+    out.print(grid)
+
+
+def _add_metrics(grid: Any, task: Task, o: Observation) -> None:
+    for name in dict.fromkeys([task.metric, *(slo.metric for slo in task.goal.slos)]):
+        limits = ", ".join(str(slo) for slo in task.goal.slos if slo.metric == name)
+        grid.add_row(name, f"{o.result.metrics[name]:.4g}{f'  ({limits})' if limits else ''}")
