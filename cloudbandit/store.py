@@ -368,11 +368,12 @@ def _upsert(sqlite: bool) -> Any:
 
 def _sqlite_pragmas(connection: Any, _: object) -> None:
     connection.isolation_level = None  # we write BEGIN ourselves: the driver's own habit hides read-then-write races
-    cursor = connection.cursor()
-    cursor.execute("pragma journal_mode = wal")
-    cursor.execute("pragma synchronous = full")
-    cursor.execute("pragma foreign_keys = on")
-    cursor.close()
+    try:
+        for pragma in ("journal_mode = wal", "synchronous = full", "foreign_keys = on"):
+            connection.execute(f"pragma {pragma}").close()
+    except sqlite3.Error:  # not a database, or locked: nobody else will close it
+        connection.close()
+        raise
 
 
 def _sqlite_begin(connection: sa.Connection) -> None:

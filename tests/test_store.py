@@ -105,6 +105,7 @@ def test_another_schema_version_is_refused_and_left_alone(tmp_path):
     path = filled(tmp_path / "s.db")
     with sqlite3.connect(path) as connection:
         connection.execute("update cloudbandit_meta set value = '99'")
+    connection.close()
     before = path.read_bytes()
     with pytest.raises(StoreVersionError, match=r"schema version 99.*reads version 1"):
         Store(path)

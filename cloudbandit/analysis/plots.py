@@ -85,6 +85,20 @@ def plot_ranks(rows: Sequence[CompareRow], tasks: int, title: str, path: Path) -
     _save(figure, path)
 
 
+def plot_savings(rows: Sequence[CompareRow], budget: int, title: str, path: Path) -> None:
+    """Mean savings at one budget, the largest first."""
+    mine = sorted((row for row in rows if row.budget == budget), key=lambda row: -row.mean_savings_percent)
+    figure, axes = _figure(8, 1.2 + 0.28 * len(mine))
+    colours = [_COLOURS[7] if row.learns_from else _COLOURS[0] for row in mine]
+    axes.barh(range(len(mine)), [row.mean_savings_percent for row in mine], color=colours)
+    axes.set_yticks(range(len(mine)), [row.optimizer + (" *" if row.learns_from else "") for row in mine], fontsize=8)
+    axes.invert_yaxis()
+    axes.grid(axis="x", alpha=0.3)
+    axes.set_xlabel("mean savings against random configs [%], the search included")
+    axes.set_title(f"{title}, B = {budget} (*: was told of recorded workloads)", fontsize=10)
+    _save(figure, path)
+
+
 def plot_replay(task: Task, report: Report, title: str, path: Path) -> None:
     """Left: the incumbent's value over the trials. Right: every trial, coloured by arm, against the first SLO's metric
     (without an SLO: against its number)."""

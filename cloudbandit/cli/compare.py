@@ -101,7 +101,7 @@ def compare(
         "ms/ask",
         "n",
     ):
-        grid.add_column(column, justify="left" if column == "optimizer" else "right")
+        grid.add_column(column, justify="left" if column == "optimizer" else "right", no_wrap=column == "optimizer")
     for row in rows:
         grid.add_row(
             row.optimizer + (" *" if row.learns_from else ""),
