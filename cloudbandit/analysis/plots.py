@@ -45,7 +45,7 @@ def plot_compare(rows: Sequence[CompareRow], title: str, path: Path) -> None:
     """Mean regret against budget, one line per optimizer, bands for the 95 % interval over tasks. Methods that were told of
     recorded workloads beforehand are dashed."""
     names = list(dict.fromkeys(row.optimizer for row in rows))
-    figure, axes = _figure(8 if len(names) <= 8 else 11, 5 if len(names) <= 8 else 6.5)
+    figure, axes = _figure(9.5 if len(names) <= 8 else 11, 5 if len(names) <= 8 else 6.5)
     for position, name in enumerate(names):
         mine = [row for row in rows if row.optimizer == name]
         budgets = [row.budget for row in mine]
@@ -63,13 +63,14 @@ def plot_compare(rows: Sequence[CompareRow], title: str, path: Path) -> None:
     bands = "; bands: 95 % over tasks" if len(names) <= 8 else ""
     axes.set_title(f"{title} (n = {rows[0].n} runs per point{bands})", fontsize=10)
     axes.grid(alpha=0.3)
-    axes.legend(fontsize=8, loc="center left", bbox_to_anchor=(1.0, 0.5)) if len(names) > 8 else axes.legend()
+    axes.legend(fontsize=8, loc="center left", bbox_to_anchor=(1.0, 0.5))
     _save(figure, path)
 
 
 def plot_ranks(rows: Sequence[CompareRow], tasks: int, title: str, path: Path) -> None:
-    """Mean ranks at the largest budget, best first, with Nemenyi's critical difference as a bar from the best."""
-    budget = max(row.budget for row in rows)
+    """Mean ranks at the smallest budget, where methods differ most; the best first, shaded what lies within Nemenyi's critical
+    difference of it."""
+    budget = min(row.budget for row in rows)
     mine = sorted((row for row in rows if row.budget == budget), key=lambda row: row.mean_rank)
     reach = critical_difference(len(mine), tasks)
     figure, axes = _figure(8, 1.2 + 0.28 * len(mine))

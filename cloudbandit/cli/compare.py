@@ -44,7 +44,7 @@ def compare(
     ] = None,
     production_runs: Annotated[int, typer.Option("--production-runs", help="N of the savings.")] = 64,
     rank_plot: Annotated[
-        Path | None, typer.Option("--rank-plot", metavar="FILE", help="Mean ranks, as a figure.")
+        Path | None, typer.Option("--rank-plot", metavar="FILE", help="Mean ranks at the smallest budget, as a figure.")
     ] = None,
     plot: Plot = None,
     json_: Json = False,
