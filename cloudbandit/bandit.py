@@ -1,6 +1,6 @@
 """CloudBandit: the choice of a provider as best-arm identification, with an optimizer inside every arm.
 
-Source: Lazuka et al., "Search-based Methods for Multi-Cloud Configuration", IEEE CLOUD 2022 (Algorithm CloudBandit).
+Source: Lazuka et al., "Search-based Methods for Multi-Cloud Configuration", IEEE CLOUD 2022 (its abstract, and a study of it).
 In round m each of the remaining K−m+1 arms is pulled: its inner optimizer makes b_m = b₁·η^(m−1) evaluations. Then the
 arm whose best loss is worst goes. The total is B = b₁·Σ_{m=1..K} (K−m+1)·η^(m−1), which is 11·b₁ for K = 3, η = 2.
 

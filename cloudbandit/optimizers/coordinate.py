@@ -5,8 +5,8 @@ parameter has its turn, in a seeded order that begins anew with each sweep. The 
 another arm, parameters of the same name keep their value and the rest are drawn. A sweep without progress ends in a
 restart at a random untried config. No config is tried twice.
 
-Source: coordinate descent as the CloudBandit paper's baseline (IEEE CLOUD 2022, section "search methods"); the paper does
-not state the treatment of arms and restarts, so those are this file's.
+Source: coordinate descent as the CloudBandit paper's baseline (IEEE CLOUD 2022, second-hand); the treatment
+of arms and restarts is this file's.
 """
 
 from __future__ import annotations

@@ -5,7 +5,7 @@ The next config minimises a weighted sum of the interpolant, scaled to [0, 1], a
 scaled and reversed; the weight cycles through 0.3, 0.5, 0.8, 0.95, from exploring to exploiting.
 
 Sources: Regis & Shoemaker, "A stochastic radial basis function method for the global optimization of expensive functions",
-INFORMS J. Comput. 19(4), 2007 (MSRSM, eqs. 5 to 7 and the weight cycle of section 3); Gutmann 2001 (cubic interpolant);
+INFORMS J. Comput. 19(4), 2007 (MSRSM and its weight cycle; second-hand); Gutmann 2001 (cubic interpolant);
 Costa & Nannicini, RBFOpt, Math. Prog. Comp. 2018.
 """
 
