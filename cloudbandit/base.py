@@ -35,6 +35,7 @@ class BaseOptimizer(ABC):
         self._pending: Counter[Candidate] = Counter()
         self._tells = 0
         self._unavailable: dict[str, int] = {}
+        self._shunned: set[Candidate] = set()  # UNAVAILABLE when last asked for
         self._taken: np.ndarray[Any, Any] | None = None
 
     # ── the two verbs ──
@@ -63,6 +64,7 @@ class BaseOptimizer(ABC):
                 del self._pending[o.candidate]
             unavailable = o.result.status is Status.UNAVAILABLE
             self._unavailable[o.arm] = self._unavailable.get(o.arm, 0) + 1 if unavailable else 0
+            (self._shunned.add if unavailable else self._shunned.discard)(o.candidate)
             if o.score is None:
                 self._note(o.candidate, o.candidate in self._pending)
                 self._give_back(o)
@@ -106,7 +108,8 @@ class BaseOptimizer(ABC):
 
     @property
     def free(self) -> np.ndarray[Any, Any]:
-        """Positions in ``domain.candidates`` that are neither observed nor pending, on arms that do not rest."""
+        """Positions in ``domain.candidates`` that are neither observed nor pending, on arms that do not rest. A config that was
+        UNAVAILABLE comes back only when no other is left: one that is never to be had must not put its whole arm to rest."""
         if self._taken is None:
             self._taken = np.zeros(len(self.domain), dtype=bool)
             for candidate in (*(o.candidate for o in self.observations), *self._pending):
@@ -114,7 +117,11 @@ class BaseOptimizer(ABC):
         open_ = ~self._taken
         for arm in self.resting & set(self.domain.names):
             open_ &= self.domain.arm_index != self.domain.names.index(arm)
-        return np.flatnonzero(open_)
+        found = np.flatnonzero(open_)
+        if self._shunned:
+            had = [i for i in found.tolist() if self.domain.candidates[i] not in self._shunned]
+            return np.array(had, dtype=found.dtype) if had else found
+        return found
 
     def _note(self, candidate: Candidate, taken: bool) -> None:
         if self._taken is not None:

@@ -13,7 +13,7 @@ from cloudbandit.analysis.compare import compare
 from cloudbandit.analysis.statistics import bootstrap_ci95, critical_difference, mean_ranks, paired_ci95
 from cloudbandit.errors import TableError, UnknownNameError, UsageError
 from cloudbandit.optimizers.registry import all_names
-from cloudbandit.replay import Task
+from cloudbandit.replay import Task, replay
 
 FAST = [
     "random",
@@ -178,6 +178,28 @@ def test_strange_tables_end_cleanly(tmp_path, options, budgets):
         whole = row.budget >= 30 and not row.optimizer.startswith(("random", "single-arm", "cloudbandit", "rising"))
         if whole or "value" in options:
             assert row.mean_answer_regret_percent == pytest.approx(0, abs=1e-9), row.optimizer
+
+
+@pytest.mark.parametrize(
+    "name", ["exhaustive", "portfolio", "coordinate", "gp", "rbf", "cloudbandit:gp", "price-order"]
+)
+def test_configs_that_are_never_to_be_had_do_not_put_their_arm_to_rest(tmp_path, name):
+    """Every third config of a workload is missing, and missing = "unavailable": the rest must still be found."""
+    folder = make_table(tmp_path / "t", failing=0.0)
+    path = tmp_path / "t" / "runs.csv"
+    kept = [
+        line
+        for line in path.read_text().splitlines()
+        if not (line.startswith("w0,") and line.split(",")[2] in ("1", "4"))
+    ]
+    path.write_text("\n".join(kept) + "\n")
+    manifest = tmp_path / "t" / "table.toml"
+    manifest.write_text(manifest.read_text() + 'missing = "unavailable"\n')
+    task = Task(load_table(folder), "w0", "cost_usd")
+    report = replay(task, name, 40)
+    wanted = 11 if name.startswith("cloudbandit") else 12  # the arm it drops keeps one config to itself
+    assert report.evaluations == wanted
+    assert report.incumbent.candidate == task.optimum
 
 
 def test_a_workload_that_never_succeeds_is_dropped_or_said(tmp_path):

@@ -49,8 +49,8 @@ class CoordinateDescent(BaseOptimizer):
         self._move()
 
     def _move(self) -> None:
-        """Go on while every config of the line is known (or rests)."""
-        while self._line and all(c in self._known or c.arm[0] in self.resting for c in self._line):
+        """Go on while every config of the line is known, or not to be had."""
+        while self._line and all(c in self._known or self._not_to_be_had(c) for c in self._line):
             known = [c for c in self._line if c in self._known]
             if known:
                 self._at = min(known, key=lambda c: (self._known[c], self.domain.index[c.key]))
@@ -64,6 +64,9 @@ class CoordinateDescent(BaseOptimizer):
                 self._best_of_sweep = self._known[self._at]
                 self._coordinates = self._shuffled(self._at)
             self._line = self._along(self._coordinates.pop(0), self._at)
+
+    def _not_to_be_had(self, candidate: Candidate) -> bool:
+        return candidate.arm[0] in self.resting or candidate in self._shunned
 
     def _shuffled(self, at: Candidate) -> list[str]:
         names = [*([_ARM] if len(self.domain.leaves) > 1 else []), *at.config]
@@ -90,6 +93,6 @@ class CoordinateDescent(BaseOptimizer):
 
     def _restart(self) -> None:
         self._step += 1
-        open_ = [c for c in self.domain.candidates if c not in self._known and c.arm[0] not in self.resting]
+        open_ = [c for c in self.domain.candidates if c not in self._known and not self._not_to_be_had(c)]
         self._best_of_sweep, self._coordinates, self._at = np.inf, [], None
         self._line = [open_[int(self.rng(self._step, 2).integers(len(open_)))]] if open_ else []

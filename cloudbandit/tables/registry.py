@@ -158,7 +158,7 @@ def load_table(name: str | Path) -> Table:
     if folder is None and not path.is_dir():
         raise UnknownNameError("table", text, table_names(), "Or name a folder that holds a table.toml.")
     folder = folder or path
-    return _loaded(folder.name, read_manifest(folder / "table.toml"))
+    return _loaded(folder.resolve().name, read_manifest(folder / "table.toml"))
 
 
 _tables: dict[tuple[object, ...], Table] = {}
