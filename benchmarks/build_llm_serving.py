@@ -91,6 +91,7 @@ def estimates(model, system, backend, precision, tp, cells):
     import aiconfigurator_core.sdk.common as common
     from aiconfigurator_core.sdk.backends.factory import get_backend
     from aiconfigurator_core.sdk.config import ModelConfig, RuntimeConfig
+    from aiconfigurator_core.sdk.errors import PerfDataNotAvailableError
     from aiconfigurator_core.sdk.models import get_model
 
     path, moe, _ = MODELS[model]
@@ -108,18 +109,14 @@ def estimates(model, system, backend, precision, tp, cells):
             return dict.fromkeys(cells, "unsupported")
         options |= {"moe_tp_size": tp, "moe_ep_size": 1, "moe_quant_mode": common.MoEQuantMode[experts]}
     out = {}
-    try:
-        engine, built = get_backend(backend), get_model(path, ModelConfig(**options), backend)
-    except Exception as error:
-        return dict.fromkeys(cells, f"unsupported: {error}")
+    engine, built = get_backend(backend), get_model(path, ModelConfig(**options), backend)
     for isl, osl, batch, ctx in cells:
+        runtime = RuntimeConfig(isl=isl, osl=osl, batch_size=batch)
         try:
-            runtime = RuntimeConfig(isl=isl, osl=osl, batch_size=batch)
             summary = engine.run_agg(built, database, runtime, ctx_tokens=ctx)
-        except RuntimeError as error:
-            out[isl, osl, batch, ctx] = "out_of_memory" if "OOM" in str(error) else f"unsupported: {error}"
-            continue
-        except Exception as error:  # no data for this shape: the cell is left out, and counted
+        except (
+            PerfDataNotAvailableError
+        ) as error:  # the cell is left out, and counted; anything else is a bug and raises
             out[isl, osl, batch, ctx] = f"unsupported: {error}"
             continue
         if summary.check_oom():

@@ -4,10 +4,10 @@ from dataclasses import replace
 
 import pytest
 
-from cloudbandit import CloudBandit, make_factory
+from cloudbandit import CloudBandit, Result, Status, make_factory
 from cloudbandit.optimizers.registry import all_names, history_of
 from cloudbandit.testing import OptimizerLaws, toy_value
-from cloudbandit.testing.problems import observe
+from cloudbandit.testing.problems import drive, observe
 
 
 def _equipped(problem, name):
@@ -88,7 +88,13 @@ class TestSingleArm(OptimizerLaws):
         return make_factory("single-arm", self.trials)(_equipped(problem, "single-arm"))
 
     def test_an_unavailable_arm_rests(self):
-        """Its only arm resting, it is finished; see the next law."""
+        """Its only arm resting, it is finished."""
+        problem = self.problems()[0]
+        optimizer = self.make(problem)
+        told = drive(optimizer, problem, 8, lambda c, n: Result(Status.UNAVAILABLE))
+        assert len(told) == 3
+        assert len({o.arm for o in told}) == 1
+        assert optimizer.ask(1) == []
 
 
 def test_every_named_method_is_held_to_the_laws():

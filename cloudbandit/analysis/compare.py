@@ -200,7 +200,7 @@ def _run_all(
     checkpoint: Path | None,
     on_cell: Callable[[int, int], None] | None,
 ) -> list[_Outcome]:
-    keys = [_key(cell, table) for cell in cells]
+    keys = _keys(cells, table) if checkpoint is not None else [""] * len(cells)
     known = _read_checkpoint(checkpoint)
     done = {i: known[key] for i, key in enumerate(keys) if key in known}
     todo = [i for i in range(len(cells)) if i not in done]
@@ -242,12 +242,8 @@ def _map(
             raise
 
 
-_loaded: dict[str, Table] = {}
-
-
 def _run_cell(cell: _Cell, table: Table | None = None) -> _Outcome:
-    if table is None:
-        table = _loaded.get(cell.table) or _loaded.setdefault(cell.table, load_table(cell.table))
+    table = table or load_table(cell.table)  # which keeps what it loaded
     task = Task(table, cell.workload, cell.minimize, cell.slos, cell.failures)
     runs: list[_Run] = []
     asks: list[float] = []
@@ -299,15 +295,20 @@ def _read_off(task: Task, observations: Sequence[Observation], budget: int, prod
 # ── the checkpoint: one line per finished cell ──
 
 
-def _key(cell: _Cell, table: Table) -> str:
+def _keys(cells: Sequence[_Cell], table: Table) -> list[str]:
     """The same for the same work: the table's content, and the content of an optimizer from a file, included."""
     content = hashlib.sha256(table.manifest.file.read_bytes()).hexdigest()
-    code = ""
-    if ".py:" in cell.optimizer:
-        path = Path(cell.optimizer.split(".py:")[0].rpartition("cloudbandit:")[2] + ".py")
-        code = hashlib.sha256(path.read_bytes()).hexdigest()
-    text = repr((asdict(cell), repr(table.manifest), content, code))
-    return hashlib.sha256(text.encode()).hexdigest()[:24]
+    code = {name: _code(name) for name in {cell.optimizer for cell in cells}}
+    shared = (repr(table.manifest), content)
+    texts = [repr((asdict(cell), *shared, code[cell.optimizer])) for cell in cells]
+    return [hashlib.sha256(text.encode()).hexdigest()[:24] for text in texts]
+
+
+def _code(optimizer: str) -> str:
+    if ".py:" not in optimizer:
+        return ""
+    path = Path(optimizer.split(".py:")[0].rpartition("cloudbandit:")[2] + ".py")
+    return hashlib.sha256(path.read_bytes()).hexdigest()
 
 
 def _read_checkpoint(path: Path | None) -> dict[str, _Outcome]:

@@ -6,6 +6,7 @@ table, fully recorded: more than a user has on a first day, so their figures are
 
 from __future__ import annotations
 
+from abc import abstractmethod
 from collections.abc import Mapping, Sequence
 from typing import Any
 
@@ -69,9 +70,9 @@ class _Ordered(BaseOptimizer):
         rank[self._order()] = np.arange(len(problem.domain))
         self._rank = rank
 
+    @abstractmethod
     def _order(self) -> Array:
         """Positions of all candidates, the first to try first."""
-        raise NotImplementedError
 
     def _suggest(self) -> Candidate | None:
         free = self.free

@@ -138,11 +138,15 @@ class GPOptimizer(BaseOptimizer):
             model.pop()
         if self.problem.goal.slos and best(self.observations) is None:
             return ok  # nothing feasible yet: look for that first
-        self._gain = self._relative_gain(expected_improvement(p, incumbent), incumbent)
         bound = lower_confidence_bound(p, self._kappa)
-        value = expected_improvement(p, incumbent) * ok if self._acquisition == "ei" else np.zeros(0)
+        if self._acquisition == "lcb" and self._stop is None:
+            return np.asarray((bound - bound.min()) * ok)
+        improvement = expected_improvement(p, incumbent)
+        if self._stop is not None:
+            self._gain = self._relative_gain(improvement, incumbent)
+        value = improvement * ok
         # LCB on request, and where EI has underflown everywhere
-        return value if value.size and value.max() > 1e-290 else (bound - bound.min()) * ok
+        return value if self._acquisition == "ei" and value.max() > 1e-290 else (bound - bound.min()) * ok
 
     def _relative_gain(self, improvement: Array, incumbent: float) -> float:
         """The largest expected improvement over configs not tried, as a share of the best value. On the log scale an

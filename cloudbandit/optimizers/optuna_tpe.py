@@ -1,7 +1,7 @@
 """Optuna's tree-structured Parzen estimator (extra ``optuna``), hierarchical and de-duplicated.
 
-Left alone on a finite space it asks again for what it has seen (44 % of its first 33 suggestions on the ``multicloud``
-table). So each suggestion is drawn up to 40 times, until it is a config not tried yet; then a random one is taken.
+Left alone on a finite space it asks again for what it has seen. So each suggestion is drawn up to 40 times, until it is a
+config not tried yet; then a random one is taken.
 The study behind it is built anew for each suggestion, from what was told, with a sampler seeded by the turn: resuming
 is exact.
 """

@@ -101,8 +101,8 @@ class SMACOptimizer(BaseOptimizer):
 
     @staticmethod
     def _forest(scenario: Any) -> Any:
-        """The facade's own forest, but on one core and with room for 4,096 leaves a tree: its default makes room for a
-        million, 128 MB a tree, which takes 50 times as long as growing ten trees on ten observations."""
+        """The facade's own forest, but on one core and with room for 4,096 leaves a tree: its default makes room for a million,
+        and filling that memory takes far longer than growing ten trees on a few observations."""
         from smac.model.random_forest import RandomForest
 
         return RandomForest(

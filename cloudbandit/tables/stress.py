@@ -8,6 +8,7 @@ by all arms of the workload. What is inside an arm keeps its shape.
 from __future__ import annotations
 
 import copy
+import functools
 import math
 import zlib
 from collections.abc import Mapping
@@ -21,6 +22,7 @@ from cloudbandit.tables.table import Cell, Row, Table
 SUFFIX = ":stress"
 
 
+@functools.lru_cache(maxsize=2)
 def stressed(table: Table, seed: int = 0) -> Table:
     """A copy of a table with re-drawn levels.
 
