@@ -34,6 +34,39 @@ class Dataset:
     sha256: str
     licence: str
     citation: str
+    table: bool = False
+    """Whether it is a recorded table, with a manifest."""
+
+
+_LLM_PILOT = (
+    "Lazuka, Anghel, Parnell: LLM-Pilot: Characterize and Optimize Performance of your LLM Inference Services. SC 2024"
+)
+_LLM_PILOT_FILES = {
+    "llm-features": ("llm_features.csv", "182cea6c74a82cc9f428c2d47afce596255d6d077e722f8e006b8428b7aa8779"),
+    "gpu-features": ("gpu_features.csv", "0d75a30f536d19a0f3344acdecab010bf7bbd59ca53c2e8a326105b5ac29be77"),
+    "prices": ("prices.csv", "2e3c94317e9e619cf30996738b518f3e3a7376c0f5ce818c6c323043090eca0a"),
+    "aggregate": ("aggregate.csv", "c135a21e84409a864f8c1628e5dfe641d563324bb8fbc8d6fd4bc8f0f099b34f"),
+    "scores": (
+        "expected/expected_recommendation_scores.csv",
+        "11290f76ca42f12543ee88cefd911aa4908e8c9893da091895179ee5629a2198",
+    ),
+    "static-scores": (
+        "expected/expected_recommendation_scores_static_policies.csv",
+        "cd5d9103e83b2254fb6312f251e0ce97df076f9b8dbb8d3176d1b1aabd605557",
+    ),
+    **{
+        f"predictions-{name}": (f"expected/expected_predictions_{name}.csv", sha256)
+        for name, sha256 in {
+            "LLM-Pilot": "9007b6d2465752aeb8fb3d06a32afe32a0b5f89d34e4f9847ec073f7631feffd",
+            "Morphling": "8d48adcd9d0aabf01294f5c787947bf53cf5e2381daeb44e4f7b00f2d3d72129",
+            "PARIS": "87178904d1e0feb025cc8e3cd56cf99959fee6689574272d7b901394a2fbe766",
+            "PerfNet": "f7fe091ee12514c1bebf6d6d99c2d8a491253c03f13119f4bad88030b1d9e36c",
+            "PerfNetV2": "58400a3e77b44f9062ef6262b1f223ce769a25b481a34ff95d819b91cda1c12d",
+            "RF": "3d8bca46000833bdd0240c8fc7a621640d7d0518db426a8216ca532e7f4fef2a",
+            "Selecta": "96d9c930a526cdd90f6ca6f6a09ab7047f0bc7df80d0fe0194ad3c4d11c1f1c6",
+        }.items()
+    },
+}
 
 
 DATASETS: Mapping[str, Dataset] = {
@@ -49,6 +82,21 @@ DATASETS: Mapping[str, Dataset] = {
             "6660f7e6ada40f4fbcf93402a1def96769e90fc384182b488241dc6e26341289",
             "Apache-2.0",
             "Lazuka, Parnell, Anghel, Pozidis: Search-based Methods for Multi-Cloud Configuration. IEEE CLOUD 2022",
+            table=True,
+        ),
+        *(
+            # The artifact's own layout is not known here, so there is no address of single files to download.
+            Dataset(
+                f"llm-pilot/{name}",
+                "llmpilot",
+                file,
+                "",
+                "3c66483f55d7a55e03410880c33c098c6233f892",
+                sha256,
+                "CDLA-Permissive-2.0 (data), Apache-2.0 (code)",
+                _LLM_PILOT,
+            )
+            for name, (file, sha256) in _LLM_PILOT_FILES.items()
         ),
     ]
 }
@@ -79,6 +127,16 @@ def dataset_path(name: str) -> Path:
         path = Path(given).expanduser() / dataset.folder / dataset.file
         if path.is_file():
             return _checked(dataset, path)
+    if not dataset.url:
+        cached = _cache() / dataset.folder / dataset.file
+        if cached.is_file():
+            return _checked(dataset, cached)
+        raise DatasetError(
+            f"the data set {dataset.name!r} is not in ${VARIABLE} ({os.environ.get(VARIABLE) or 'not set'}), and it has no "
+            f"address to download it from. Cure: take {Path(dataset.file).name} (sha256 {dataset.sha256[:12]}…) from the "
+            f"artifact IBM/LLM-performance-prediction at commit {dataset.commit[:12]}, and put it at "
+            f"{dataset.folder}/{dataset.file} of a folder that {VARIABLE} names"
+        )
     return _fetch(dataset)
 
 
@@ -136,7 +194,7 @@ def _checked(dataset: Dataset, path: Path) -> Path:
 
 def table_names() -> list[str]:
     """Every name `load_table` knows."""
-    return sorted({*DATASETS, *_bundled_tables()})
+    return sorted({*(name for name, d in DATASETS.items() if d.table), *_bundled_tables()})
 
 
 def load_table(name: str | Path) -> Table:
@@ -149,7 +207,7 @@ def load_table(name: str | Path) -> Table:
     text = str(name)
     if text.endswith(SUFFIX):
         return stressed(load_table(text.removesuffix(SUFFIX)))
-    if text in DATASETS:
+    if text in DATASETS and DATASETS[text].table:
         return _loaded(text, read_manifest(_HERE / "manifests" / f"{text}.toml", dataset_path(text)))
     folder = _bundled_tables().get(text)
     path = Path(text).expanduser()

@@ -1,0 +1,175 @@
+"""How good the recommender is for an LLM it has never seen: leave-one-LLM-out, on LLM-Pilot's load tests.
+
+    python benchmarks/recommend.py [--json] [--write docs/figures/recommend.json]
+
+Zero-shot over 108 settings (SLOs on nTTFT and ITL, users), every entry of the fixed list, the nested choice between them, the
+published methods beside it; few-shot by sweep and by single points; the coverage of predictive intervals. Everything is
+deterministic (seed 0). Intervals: 95 % bootstrap over the ten LLMs.
+"""
+
+import argparse
+import json
+import sys
+import time
+from pathlib import Path
+
+import numpy as np
+
+from cloudbandit.errors import DatasetError
+from cloudbandit.recommend import published
+from cloudbandit.recommend.evaluation import (
+    EXCESS,
+    GRID,
+    ITL,
+    NTTFT,
+    PAPER,
+    STATIC_COUNTS,
+    Summary,
+    evaluate,
+    from_samples,
+    so_score,
+    static_policy,
+    truths,
+)
+from cloudbandit.recommend.hardware import paper_offers
+from cloudbandit.recommend.loads import llm_pilot
+from cloudbandit.recommend.nested import ENTRIES, Folds, coverage, few_shot, nested, percentage_error
+
+MANY_PROFILES = 5
+
+
+def row(summary, paper=None):
+    """Grid figures with intervals, and the paper's single setting."""
+    out = {
+        "so_mean": round(summary.so_mean, 4),
+        "so_mean_ci": [round(v, 4) for v in summary.interval("so_mean")],
+        "util": round(summary.util, 4),
+        "util_ci": [round(v, 4) for v in summary.interval("util")],
+        "optimal": round(summary.optimal, 4),
+        "llms": len({g.model for g in summary.graded}),
+        "decisions": len(summary.graded),
+    }
+    if paper is not None:
+        s, o, so = so_score(paper.graded)
+        out |= {
+            "paper_s": s,
+            "paper_o": None if np.isnan(o) else round(o, 2),
+            "paper_so": round(so, 4),
+            "paper_so_ci": [round(v, 4) for v in paper.interval("so_mean")],
+        }
+    return out
+
+
+def paired(ours, theirs, draws=2000, seed=0):
+    """util minus util, 95 % paired bootstrap over LLMs."""
+    models = sorted({g.model for g in ours.graded})
+
+    def mean(summary, m):
+        return np.mean([g.utility for g in summary.graded if g.model == m])
+
+    d = np.array([mean(ours, m) - mean(theirs, m) for m in models])
+    rng = np.random.default_rng(seed)
+    means = d[rng.integers(len(d), size=(draws, len(d)))].mean(1)
+    return [round(float(v), 4) for v in (d.mean(), *np.percentile(means, [2.5, 97.5]))]
+
+
+def static(truth):
+    """The fixed machine and count that does best on the other LLMs, per setting; nine out of ten choose it."""
+    policies = [(o.name, n) for o in paper_offers() for n in STATIC_COUNTS]
+    table = {p: evaluate(truth, GRID, static_policy(*p)).graded for p in policies}
+    by = {p: {(g.model, g.setting): g for g in graded} for p, graded in table.items()}
+    keys = sorted({(g.model, g.setting) for g in table[policies[0]]}, key=lambda k: (GRID.index(k[1]), k[0]))
+    chosen = []
+    for model, setting in keys:
+        others = [m for m, s in keys if s == setting and m != model]
+        best = max(policies, key=lambda p: so_score([by[p][m, setting] for m in others])[2])
+        chosen.append(by[best][model, setting])
+    return Summary(chosen)
+
+
+def at_paper(summary):
+    return Summary([g for g in summary.graded if g.setting == PAPER])
+
+
+def few(folds, truth, chosen, **options):
+    grid = few_shot(folds, truth, chosen, GRID, **options)
+    return [row(g, at_paper(g)) | {"measurements": k} for k, g in enumerate(grid)]
+
+
+def main():
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--json", action="store_true")
+    parser.add_argument("--write", type=Path, help="also write the figures here")
+    parser.add_argument("--samples", type=int, default=256)
+    args = parser.parse_args()
+    started = time.perf_counter()
+
+    def say(text):
+        print(f"{time.perf_counter() - started:7.1f} s  {text}", file=sys.stderr, flush=True)
+
+    tests = llm_pilot()
+    truth, aware = truths(tests), truths(tests, failure_aware=True)
+    folds = Folds(tests, ((NTTFT, ITL), (EXCESS,)), size=args.samples)
+    result = nested(folds, truth)
+    say("zero-shot done")
+    best = result.summary()
+    out = {"zero_shot": {"nested": row(best, at_paper(best))}, "against": {}}
+    for entry, summary in result.entries.items():
+        out["zero_shot"]["{} / {}".format(*entry)] = row(summary, at_paper(summary))
+    policy = static(truth)
+    out["zero_shot"]["static"] = row(policy, at_paper(policy))
+    try:
+        for method in published.METHODS:
+            theirs = evaluate(truth, GRID, published.decider(method, truth))
+            out["zero_shot"][f"{method} (published)"] = row(theirs, at_paper(theirs))
+            out["against"][method] = paired(best, theirs)
+    except DatasetError as error:
+        say(str(error))
+    say("peers done")
+    out["chosen"] = {m: list(e) for m, e in result.chosen.items()}
+    out["inner_util"] = {
+        m: {"{} / {}".format(*e): round(u, 4) for e, u in d.items()} for m, d in result.inner_util.items()
+    }
+    out["coverage_80"] = {}
+    for metric in (NTTFT, ITL):
+        per = coverage(folds, truth, result.chosen, metric)
+        weights = [np.isfinite(t.metrics[metric]).sum() for t in truth]
+        over_all = float(np.average([per[t.model] for t in truth], weights=weights))
+        out["coverage_80"][metric] = {"all": round(over_all, 4), **{m: round(v, 4) for m, v in per.items()}}
+        out[f"mape_{metric}"] = round(percentage_error(folds, truth, result.chosen, metric), 4)
+    many = [t for t in truth if len(t.offers) >= MANY_PROFILES]
+    out["few_shot_sweep"] = few(folds, truth, result.chosen)
+    say("sweeps done")
+    out["few_shot_single"] = few(folds, truth, result.chosen, single=True)
+    say("single points done")
+    out["few_shot_sweep_many_profiles"] = few(folds, many, result.chosen)
+    out["few_shot_sweep_failure_aware"] = few(folds, aware, result.chosen)
+    aware_samples = {t.model: folds.samples(result.chosen[t.model][0], t, t.model) for t in aware}
+    paper_rule = {t.model: result.chosen[t.model][1] for t in aware}
+    graded = [g for t in aware for g in evaluate([t], GRID, from_samples(aware_samples, paper_rule[t.model])).graded]
+    out["zero_shot_failure_aware"] = row(Summary(graded), at_paper(Summary(graded)))
+    out["entries"] = ["{} / {}".format(*e) for e in ENTRIES]
+    out["seconds"] = round(time.perf_counter() - started, 1)
+    text = json.dumps(out)
+    if args.write:
+        args.write.write_text(json.dumps(out, indent=1) + "\n")
+    if args.json:
+        print(text)
+        return
+    print(f"{'method':38} {'SOmean':>7} {'95 %':>16} {'util':>6} {'95 %':>16} {'paper S/O':>9} {'95 %':>16}")
+    for name, r in out["zero_shot"].items():
+        print(
+            f"{name:38} {r['so_mean']:7.3f} {r['so_mean_ci']!s:>16} {r['util']:6.3f} {r['util_ci']!s:>16} "
+            f"{r['paper_so']:9.3f} {r['paper_so_ci']!s:>16}"
+        )
+    for kind in ("few_shot_sweep", "few_shot_single", "few_shot_sweep_many_profiles", "few_shot_sweep_failure_aware"):
+        print(kind)
+        for r in out[kind]:
+            print(
+                f"  {r['measurements']} measured: SOmean {r['so_mean']} {r['so_mean_ci']}  util {r['util']} {r['util_ci']}"
+            )
+    print("coverage of 80 % intervals:", {m: c["all"] for m, c in out["coverage_80"].items()})
+
+
+if __name__ == "__main__":
+    main()

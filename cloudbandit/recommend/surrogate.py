@@ -1,0 +1,282 @@
+"""The surrogate: for an LLM never measured before, what each metric is believed to be on each profile at each load.
+
+A point model of log metrics (`means`) is the prior mean, the process of its leave-one-LLM-out errors (`residuals`) the
+prior covariance; measurements of the LLM condition it. Each metric is fitted when it is first asked for, and never again:
+SLOs enter only where decisions are made.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field
+
+import numpy as np
+import numpy.typing as npt
+
+from cloudbandit.errors import UsageError
+from cloudbandit.recommend.hardware import Profile
+from cloudbandit.recommend.loads import FAILURES, LATENCIES, PERCENTILES, THROUGHPUTS, LoadTest, LoadTests, Workload
+from cloudbandit.recommend.means import Mean, fit_mean, isotonic, training_set
+from cloudbandit.recommend.models import ModelSpec
+from cloudbandit.recommend.physics import features, workload_offset
+from cloudbandit.recommend.residuals import Belief, Covariance, Points, condition, fit_covariance, grid
+
+Floats = npt.NDArray[np.float64]
+
+DEFAULT_MEAN = "boosted+extra-trees+gp"
+_FLOOR = dict.fromkeys(FAILURES, 0.001)
+"""Added before the logarithm, so that no failures at all have one."""
+
+
+def to_log(metric: str, values: npt.ArrayLike) -> Floats:
+    """A metric on the scale it is modelled on."""
+    out: Floats = np.log(np.maximum(np.asarray(values, float) + _FLOOR.get(metric, 0.0), 1e-3))
+    return out
+
+
+def from_log(metric: str, values: Floats) -> Floats:
+    """Undo `to_log`; a failure rate lies in [0, 1]."""
+    plain = np.exp(values) - _FLOOR.get(metric, 0.0)
+    return np.clip(plain, 0.0, 1.0) if metric in FAILURES else plain
+
+
+def grows_with_users(metric: str) -> bool:
+    """Latencies and failures can only get worse with load; throughput may go either way."""
+    return metric not in THROUGHPUTS
+
+
+def family(metric: str) -> str:
+    """Metrics of one family are percentiles of one quantity, and are ordered."""
+    return next((f for f in LATENCIES if metric.startswith(f)), metric)
+
+
+@dataclass(frozen=True)
+class Fit:
+    """One metric, fitted: the mean model on all training data, and the covariance of its leave-one-LLM-out errors."""
+
+    mean: Mean
+    covariance: Covariance
+    column: int = 0
+
+
+class Fitter:
+    """Fits means on training data with some LLMs left out, each once.
+
+    Args:
+        tests: everything that may be learned from.
+        mean: name of the point model; see `means.MEANS`.
+        progress: called before each fit with a text.
+    """
+
+    def __init__(
+        self, tests: LoadTests, mean: str = DEFAULT_MEAN, seed: int = 0, progress: Callable[[str], None] | None = None
+    ) -> None:
+        self.tests, self.mean, self.seed = tests, mean, seed
+        self._progress = progress or (lambda text: None)
+        self._x: dict[tuple[str, tuple[str, int], int], Floats] = {}
+        self._means: dict[tuple[frozenset[str], tuple[str, ...], str], Mean] = {}
+
+    def share(self, other: Fitter) -> None:
+        """Use and fill the fits of another fitter of the same tests and seed."""
+        self._x, self._means = other._x, other._means
+
+    def rows(self, metric: str) -> list[LoadTest]:
+        return [t for t in self.tests.tests if metric in t.metrics]
+
+    def x_of(self, test: LoadTest) -> Floats:
+        key = (test.model, test.profile.key, test.users)
+        if key not in self._x:
+            model = self.tests.models[test.model]
+            self._x[key] = features(model, test.profile, [test.users], self.tests.workload)[0]
+        return self._x[key]
+
+    def fit(self, metrics: tuple[str, ...], without: frozenset[str] = frozenset()) -> Mean:
+        """The point model of these metrics (on the rows that have them all), trained without some LLMs."""
+        fitted = [self._component(part, metrics, without) for part in self.mean.split("+")]
+        return lambda x: np.mean([f(x) for f in fitted], axis=0)
+
+    def _component(self, part: str, metrics: tuple[str, ...], without: frozenset[str]) -> Mean:
+        key = (without, metrics, part)
+        if key not in self._means:
+            rows = [t for t in self.tests.tests if t.model not in without and all(m in t.metrics for m in metrics)]
+            if len({t.model for t in rows}) < 2:
+                raise UsageError(
+                    f"there are load tests of {len({t.model for t in rows})} models with {', '.join(metrics)}; a model not among "
+                    "them can be predicted from two or more. Cure: add measurements"
+                )
+            self._progress(f"{part}, {len(rows)} load tests")
+            training = training_set(
+                np.stack([self.x_of(t) for t in rows]),
+                np.column_stack([to_log(m, [t.metrics[m] for t in rows]) for m in metrics]),
+                [t.model for t in rows],
+                [(t.model, t.profile.key) for t in rows],
+                [grows_with_users(m) for m in metrics],
+            )
+            self._means[key] = fit_mean(part, training, self.seed)
+        return self._means[key]
+
+    def residuals(
+        self, metrics: tuple[str, ...], without: frozenset[str] = frozenset()
+    ) -> dict[str, tuple[Points, Floats]]:
+        """Per LLM that is left: where it was measured, and by how much a model trained without it was off, (points, metrics)."""
+        out = {}
+        for name in self.tests.names:
+            rows = [t for t in self.tests.of(name) if all(m in t.metrics for m in metrics)]
+            if name in without or not rows:
+                continue
+            mean = self.fit(metrics, without | {name})
+            y = np.column_stack([to_log(m, [t.metrics[m] for t in rows]) for m in metrics])
+            out[name] = points_of(rows), y - smooth(mean(np.stack([self.x_of(t) for t in rows])), rows, metrics)
+        return out
+
+
+def smooth(predicted: Floats, rows: Sequence[LoadTest], metrics: Sequence[str]) -> Floats:
+    """Make predictions monotone in users, curve by curve; rows of a curve are in order of users."""
+    out = predicted.copy()
+    curves: dict[tuple[str, int], list[int]] = {}
+    for i, t in enumerate(rows):
+        curves.setdefault(t.profile.key, []).append(i)
+    for which in curves.values():
+        order = sorted(which, key=lambda i: rows[i].users)
+        for k, metric in enumerate(metrics):
+            if grows_with_users(metric):
+                out[order, k] = isotonic(out[order, k])
+    return out
+
+
+def points_of(rows: Sequence[LoadTest]) -> Points:
+    """The points of one LLM's load tests."""
+    profiles = list({t.profile.key: t.profile for t in rows}.values())
+    number = {p.key: i for i, p in enumerate(profiles)}
+    every = grid(profiles, [1])
+    which = np.array([number[t.profile.key] for t in rows], np.int64)
+    return Points(every.coordinates[which], which, np.log2(np.array([t.users for t in rows], float)))
+
+
+def fit_covariances(residuals: Mapping[str, tuple[Points, Floats]], columns: int) -> list[Covariance]:
+    """One covariance per metric."""
+    return [fit_covariance([(points, r[:, k]) for points, r in residuals.values()]) for k in range(columns)]
+
+
+@dataclass
+class Surrogate:
+    """What is believed of every metric of any LLM.
+
+    Args:
+        tests: load tests to learn from; none of the LLM asked about.
+        mean: name of the point model.
+        seed: determines everything.
+        progress: called before each fit.
+    """
+
+    tests: LoadTests
+    mean: str = DEFAULT_MEAN
+    seed: int = 0
+    progress: Callable[[str], None] | None = None
+    _fits: dict[str, Fit] = field(default_factory=dict, repr=False)
+
+    def __post_init__(self) -> None:
+        self._fitter = Fitter(self.tests, self.mean, self.seed, self.progress)
+
+    def fit(self, metrics: Sequence[str]) -> None:
+        """Train for these metrics, those not trained yet."""
+        new = [m for m in dict.fromkeys(metrics) if m not in self._fits]
+        complete: dict[int, list[str]] = {}
+        for m in new:  # metrics measured in the same rows are fitted together
+            complete.setdefault(len(self._fitter.rows(m)), []).append(m)
+        for together in complete.values():
+            group = tuple(together)
+            mean = self._fitter.fit(group)
+            covariances = fit_covariances(self._fitter.residuals(group), len(group))
+            for k, m in enumerate(group):
+                self._fits[m] = Fit(mean, covariances[k], k)
+
+    def put(self, metric: str, fit: Fit) -> None:
+        """Use a fit made elsewhere."""
+        self._fits[metric] = fit
+
+    def covariance(self, metric: str) -> Covariance:
+        """Of the metric's errors on LLMs never seen."""
+        self.fit([metric])
+        return self._fits[metric].covariance
+
+    def belief(
+        self,
+        model: ModelSpec,
+        profiles: Sequence[Profile],
+        loads: Sequence[int],
+        metric: str,
+        measured: Sequence[LoadTest] = (),
+        workload: Workload | None = None,
+    ) -> Belief:
+        """Of the metric's logarithm (`to_log`) at every profile and load, profile by profile, given measurements of the model.
+        Measurements elsewhere (on another profile, at another load) count too."""
+        self.fit([metric])
+        fit = self._fits[metric]
+        workload = workload or self.tests.workload
+        known = [t for t in measured if metric in t.metrics]
+        every = list({p.key: p for p in (*profiles, *(t.profile for t in known))}.values())
+        levels = sorted({*loads, *(t.users for t in known)})
+        x = np.concatenate([features(model, p, levels, workload) for p in every])
+        prior = fit.mean(x)[:, fit.column].reshape(len(every), len(levels))
+        if grows_with_users(metric):
+            prior = isotonic(prior)
+        prior = prior + workload_offset(metric, workload, self.tests.workload)
+        place = {(p.key, u): i * len(levels) + j for i, p in enumerate(every) for j, u in enumerate(levels)}
+        wanted = [place[p.key, u] for p in profiles for u in loads]
+        extra = [place[t.profile.key, t.users] for t in known if place[t.profile.key, t.users] not in set(wanted)]
+        chosen = np.array([*wanted, *extra], np.int64)
+        where = {p: i for i, p in enumerate(chosen)}
+        at = np.array([where[place[t.profile.key, t.users]] for t in known], np.int64)
+        values = to_log(metric, [t.metrics[metric] for t in known])
+        belief = condition(prior.ravel()[chosen], fit.covariance, grid(every, levels)[chosen], at, values)
+        n = len(wanted)
+        return Belief(belief.mean[:n], belief.covariance[:n, :n])
+
+    def samples(
+        self,
+        model: ModelSpec,
+        profiles: Sequence[Profile],
+        loads: Sequence[int],
+        metrics: Sequence[str],
+        measured: Sequence[LoadTest] = (),
+        workload: Workload | None = None,
+        size: int = 256,
+    ) -> dict[str, Floats]:
+        """Joint draws of each metric in its own unit, (size, profiles, loads): monotone in users where the metric is, and
+        ordered by percentile within a family. Measured points are as measured.
+
+        The draws of two families are independent (an assumption).
+        """
+        self.fit(metrics)
+        out: dict[str, Floats] = {}
+        for name in dict.fromkeys(family(m) for m in metrics):
+            rng = np.random.default_rng([self.seed, *name.encode()])
+            normal = rng.standard_normal((size, len(profiles) * len(loads)))
+            below: Floats | None = None
+            for metric in sorted((m for m in metrics if family(m) == name), key=_percentile):
+                drawn = self.belief(model, profiles, loads, metric, measured, workload).samples(normal)
+                drawn = drawn.reshape(size, len(profiles), len(loads))
+                if grows_with_users(metric):
+                    drawn = isotonic(drawn)
+                drawn = from_log(metric, drawn)
+                drawn = drawn if below is None else np.maximum(drawn, below)
+                below = drawn
+                out[metric] = drawn
+        _put_measured(out, profiles, loads, measured)
+        return out
+
+
+def _percentile(metric: str) -> int:
+    return next((i for i, p in enumerate(PERCENTILES) if f"_{p}_" in metric), -1)
+
+
+def _put_measured(
+    out: dict[str, Floats], profiles: Sequence[Profile], loads: Sequence[int], measured: Sequence[LoadTest]
+) -> None:
+    row, column = {p.key: i for i, p in enumerate(profiles)}, {u: j for j, u in enumerate(loads)}
+    for t in measured:
+        if t.profile.key in row and t.users in column:
+            for metric in out:
+                if metric in t.metrics:
+                    out[metric][:, row[t.profile.key], column[t.users]] = t.metrics[metric]
