@@ -14,9 +14,10 @@ import time
 from pathlib import Path
 
 import numpy as np
+import pandas as pd
 
 from cloudbandit.errors import DatasetError
-from cloudbandit.recommend import published
+from cloudbandit.recommend import baselines, published
 from cloudbandit.recommend.evaluation import (
     EXCESS,
     GRID,
@@ -33,7 +34,7 @@ from cloudbandit.recommend.evaluation import (
 )
 from cloudbandit.recommend.hardware import paper_offers
 from cloudbandit.recommend.loads import llm_pilot
-from cloudbandit.recommend.nested import ENTRIES, Folds, coverage, few_shot, nested, percentage_error
+from cloudbandit.recommend.nested import ENTRIES, Folds, choose_entry, coverage, few_shot, nested, percentage_error
 
 MANY_PROFILES = 5
 
@@ -87,6 +88,16 @@ def static(truth):
     return Summary(chosen)
 
 
+def per_slo(file, truth):
+    """LLM-Pilot trained once per SLO (benchmarks/llmpilot_xgboost.py --grid)."""
+    graded = []
+    for (nttft, itl), frame in pd.read_csv(file).groupby(["slo_nttft", "slo_itl"]):
+        samples = published.from_frame(frame, truth, two_shot=False)
+        settings = [s for s in GRID if (s.nttft_ms, s.itl_ms) == (nttft, itl)]
+        graded += evaluate(truth, settings, from_samples(samples, 0.5)).graded
+    return Summary(graded)
+
+
 def at_paper(summary):
     return Summary([g for g in summary.graded if g.setting == PAPER])
 
@@ -100,6 +111,7 @@ def main():
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--json", action="store_true")
     parser.add_argument("--write", type=Path, help="also write the figures here")
+    parser.add_argument("--llm-pilot", type=Path, metavar="FILE", help="what llmpilot_xgboost.py --grid wrote")
     parser.add_argument("--samples", type=int, default=256)
     args = parser.parse_args()
     started = time.perf_counter()
@@ -125,7 +137,16 @@ def main():
             out["against"][method] = paired(best, theirs)
     except DatasetError as error:
         say(str(error))
+    for method in baselines.METHODS:
+        theirs = evaluate(truth, GRID, from_samples(baselines.predictions(method, tests, truth), 0.5))
+        out["zero_shot"][f"{method} (written again)"] = row(theirs, at_paper(theirs))
+        out["against"][f"{method} (written again)"] = paired(best, theirs)
+    if args.llm_pilot:
+        theirs = per_slo(args.llm_pilot, truth)
+        out["zero_shot"]["LLM-Pilot (trained per SLO)"] = row(theirs, at_paper(theirs))
+        out["against"]["LLM-Pilot (trained per SLO)"] = paired(best, theirs)
     say("peers done")
+    out["for_new_llms"] = list(choose_entry(folds, truth))
     out["chosen"] = {m: list(e) for m, e in result.chosen.items()}
     out["inner_util"] = {
         m: {"{} / {}".format(*e): round(u, 4) for e, u in d.items()} for m, d in result.inner_util.items()

@@ -49,7 +49,7 @@ Mean = Callable[[Floats], Floats]
 """A fitted point model: (n, features) → (n, metrics), logarithms."""
 
 
-def boosted(training: Training, seed: int) -> Mean:
+def boosted(training: Training, seed: int, like: Mean | None = None) -> Mean:
     """Histogram gradient boosting, monotone in what grows with users. 200 trees of 8 leaves, learning rate 0.05: chosen
     beforehand, not tuned."""
     ensemble = need("sklearn.ensemble", _EXTRA, "the recommender")
@@ -69,7 +69,7 @@ def boosted(training: Training, seed: int) -> Mean:
     return lambda x: np.column_stack([m.predict(x) for m in fitted])
 
 
-def extra_trees(training: Training, seed: int) -> Mean:
+def extra_trees(training: Training, seed: int, like: Mean | None = None) -> Mean:
     """Extremely randomised trees, 200 of them, at least two points per leaf, half of the features per split."""
     ensemble = need("sklearn.ensemble", _EXTRA, "the recommender")
     model = ensemble.ExtraTreesRegressor(200, min_samples_leaf=2, max_features=0.5, random_state=seed, n_jobs=1)
@@ -78,26 +78,54 @@ def extra_trees(training: Training, seed: int) -> Mean:
     return lambda x: np.asarray(model.predict(x), float).reshape(len(x), columns)
 
 
-def gaussian_process(training: Training, seed: int) -> Mean:
-    """A Gaussian process: linear part, squared exponential with one length scale each for model, hardware and load features,
-    and random effects per LLM and per curve that a new LLM does not share. Hyperparameters by marginal likelihood."""
-    centre, scale = training.x.mean(0), training.x.std(0)
-    scale = np.where(scale > 1e-9, scale, 1.0)
-    x = (training.x - centre) / scale
-    shift, spread = training.y.mean(0), training.y.std(0) + 1e-9
-    fitted = [_fit_gp(x, (training.y[:, k] - shift[k]) / spread[k], training) for k in range(training.y.shape[1])]
+class GaussianProcess:
+    """Linear part, squared exponential with one length scale each for model, hardware and load features, and random effects per
+    LLM and per curve that a new LLM does not share.
 
-    def predict(new: Floats) -> Floats:
-        z = (new - centre) / scale
-        return np.column_stack([shift[k] + spread[k] * f(z) for k, f in enumerate(fitted)])
+    Args:
+        thetas: hyperparameters per metric; None: by marginal likelihood.
+    """
 
-    return predict
+    def __init__(self, training: Training, thetas: Sequence[Floats] | None = None) -> None:
+        scale = training.x.std(0)
+        self._centre, self._scale = training.x.mean(0), np.where(scale > 1e-9, scale, 1.0)
+        self._shift, self._spread = training.y.mean(0), training.y.std(0) + 1e-9
+        x = (training.x - self._centre) / self._scale
+        y = (training.y - self._shift) / self._spread
+        kernel = _Kernel(x, training)
+        self.thetas = [kernel.fit(y[:, k]) for k in range(y.shape[1])] if thetas is None else list(thetas)
+        self._predict = [kernel.predictor(y[:, k], theta) for k, theta in enumerate(self.thetas)]
+
+    def __call__(self, x: Floats) -> Floats:
+        z = (x - self._centre) / self._scale
+        out: Floats = np.column_stack([f(z) for f in self._predict]) * self._spread + self._shift
+        return out
+
+
+def gaussian_process(training: Training, seed: int, like: Mean | None = None) -> Mean:
+    """A Gaussian process. ``like``: one fitted on a superset, whose hyperparameters are taken over."""
+    return GaussianProcess(training, like.thetas if isinstance(like, GaussianProcess) else None)
 
 
 _GROUPS = (_MODEL_FEATURES, _OTHER_FEATURES, _LOAD_FEATURES)
 _GP_START = np.log([0.3, 0.5, 2.0, 2.0, 2.0, 0.1, 0.1, 0.05])
 """Variances of the linear part and the squared exponential, three length scales (per root of the group's size), variances of LLM,
 curve and noise; also the centre of a weak prior (standard deviation 1.5 in the logarithm)."""
+
+
+_JITTER = 1e-4
+
+
+def inverse_of(lower: Floats) -> Floats:
+    """The inverse of a symmetric matrix from its lower Cholesky factor (LAPACK ``potri``: a third of the work of solving)."""
+    from scipy.linalg.lapack import dpotri
+
+    out, info = dpotri(lower, lower=1)
+    if info:
+        raise np.linalg.LinAlgError(f"potri ended with {info}")
+    full: Floats = np.tril(out)
+    full += np.tril(out, -1).T
+    return full
 
 
 def _distances(a: Floats, b: Floats) -> list[Floats]:
@@ -108,56 +136,79 @@ def _distances(a: Floats, b: Floats) -> list[Floats]:
     return out
 
 
-def _fit_gp(x: Floats, y: Floats, training: Training) -> Callable[[Floats], Floats]:
-    from scipy.linalg import cho_factor, cho_solve
-    from scipy.optimize import minimize
+class _Kernel:
+    def __init__(self, x: Floats, training: Training) -> None:
+        self.x, self.d = x, x.shape[1]
+        self.linear = x @ x.T / self.d + 1.0
+        self.squared = _distances(x, x)
+        self.same_llm = (training.llm[:, None] == training.llm).astype(float)
+        self.same_curve = (training.curve[:, None] == training.curve).astype(float)
+        self.eye = np.eye(len(x))
 
-    n, d = x.shape
-    linear = x @ x.T / d + 1.0
-    squared = _distances(x, x)
-    same_llm = (training.llm[:, None] == training.llm).astype(float)
-    same_curve = (training.curve[:, None] == training.curve).astype(float)
-    eye = np.eye(n)
-
-    def parts(theta: Floats) -> tuple[Floats, list[Floats]]:
+    def matrix(self, theta: Floats) -> tuple[Floats, Floats]:
+        """The covariance of the training points, and its radial part."""
         v = np.exp(theta)
-        radial = v[1] * np.exp(-0.5 * sum(s / length**2 for s, length in zip(squared, v[2:5], strict=True)))
-        terms = [v[0] * linear, radial, *(radial * s / length**2 for s, length in zip(squared, v[2:5], strict=True))]
-        terms += [v[5] * same_llm, v[6] * same_curve, (v[7] + 1e-4) * eye]
-        return terms[0] + terms[1] + terms[5] + terms[6] + terms[7], terms
+        radial = _radial(self.squared, v)
+        k = v[0] * self.linear + radial + v[5] * self.same_llm + v[6] * self.same_curve + (v[7] + _JITTER) * self.eye
+        return k, radial
 
-    def loss(theta: Floats) -> tuple[float, Floats]:
-        k, terms = parts(theta)
-        factor = cho_factor(k, lower=True)
-        inverse = cho_solve(factor, eye)
-        alpha = inverse @ y
-        value = 0.5 * float(y @ alpha) + float(np.log(np.diag(factor[0])).sum())
-        w = inverse - np.outer(alpha, alpha)
-        gradient = np.array([0.5 * float((w * t).sum()) for t in terms])
-        pull = (theta - _GP_START) / 1.5**2
-        return value + 0.5 * float(pull @ (theta - _GP_START)), gradient + pull
+    def fit(self, y: Floats) -> Floats:
+        """Hyperparameters by penalised marginal likelihood."""
+        from scipy.linalg import cho_factor, cho_solve
+        from scipy.optimize import minimize
 
-    best = minimize(
-        loss,
-        _GP_START,
-        jac=True,
-        method="L-BFGS-B",
-        bounds=[(s - 5, s + 5) for s in _GP_START],
-        options={"maxiter": 60},
-    )
-    k, _ = parts(best.x)
-    alpha = cho_solve(cho_factor(k, lower=True), y)
-    v = np.exp(best.x)
+        def loss(theta: Floats) -> tuple[float, Floats]:
+            k, radial = self.matrix(theta)
+            factor = cho_factor(k, lower=True, overwrite_a=True, check_finite=False)
+            alpha = cho_solve(factor, y, check_finite=False)
+            value = 0.5 * float(y @ alpha) + float(np.log(np.diag(factor[0])).sum())
+            w = inverse_of(factor[0])
+            w -= np.outer(alpha, alpha)
+            v = np.exp(theta)
+            shaped = w * radial
+            gradient = 0.5 * np.array(
+                [
+                    v[0] * np.vdot(w, self.linear),
+                    shaped.sum(),
+                    *(np.vdot(shaped, s) / length**2 for s, length in zip(self.squared, v[2:5], strict=True)),
+                    v[5] * np.vdot(w, self.same_llm),
+                    v[6] * np.vdot(w, self.same_curve),
+                    v[7] * np.trace(w),
+                ]
+            )
+            pull = (theta - _GP_START) / 1.5**2
+            return value + 0.5 * float(pull @ (theta - _GP_START)), gradient + pull
 
-    def predict(z: Floats) -> Floats:
-        exponent = sum(s / length**2 for s, length in zip(_distances(z, x), v[2:5], strict=True))
-        out: Floats = (v[0] * (z @ x.T / d + 1.0) + v[1] * np.exp(-0.5 * exponent)) @ alpha
-        return out
+        bounds = [(s - 5, s + 5) for s in _GP_START]
+        options = {"maxiter": 60, "ftol": 1e-6}
+        best = minimize(loss, _GP_START, jac=True, method="L-BFGS-B", bounds=bounds, options=options)
+        theta: Floats = best.x
+        return theta
 
-    return predict
+    def predictor(self, y: Floats, theta: Floats) -> Callable[[Floats], Floats]:
+        """For points of a new LLM, (n, features) → (n,)."""
+        from scipy.linalg import cho_factor, cho_solve
+
+        alpha = cho_solve(cho_factor(self.matrix(theta)[0], lower=True), y)
+        v = np.exp(theta)
+
+        def predict(z: Floats) -> Floats:
+            out: Floats = (v[0] * (z @ self.x.T / self.d + 1.0) + _radial(_distances(z, self.x), v)) @ alpha
+            return out
+
+        return predict
 
 
-MEANS: dict[str, Callable[[Training, int], Mean]] = {
+def _radial(squared: Sequence[Floats], v: Floats) -> Floats:
+    out = np.zeros_like(squared[0])
+    for s, length in zip(squared, v[2:5], strict=True):
+        out += s * (-0.5 / length**2)
+    np.exp(out, out=out)
+    out *= v[1]
+    return out
+
+
+MEANS: dict[str, Callable[[Training, int, Mean | None], Mean]] = {
     "boosted": boosted,
     "extra-trees": extra_trees,
     "gp": gaussian_process,
@@ -177,10 +228,10 @@ def components(name: str) -> list[str]:
     return parts
 
 
-def fit_mean(name: str, training: Training, seed: int = 0) -> Mean:
-    """Fit one point model, or the average of several."""
-    fitted = [MEANS[part](training, seed) for part in components(name)]
-    return lambda x: np.mean([f(x) for f in fitted], axis=0)
+def fit_component(name: str, training: Training, seed: int = 0, like: Mean | None = None) -> Mean:
+    """Fit one point model. ``like``: the same one fitted on a superset of the data; a Gaussian process takes over its
+    hyperparameters, trees have no use for it."""
+    return MEANS[name](training, seed, like)
 
 
 def isotonic(values: Floats) -> Floats:

@@ -8,7 +8,7 @@ LLM enters training, covariance or choice.
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 import numpy.typing as npt
@@ -32,7 +32,7 @@ from cloudbandit.recommend.evaluation import (
 from cloudbandit.recommend.hardware import Profile
 from cloudbandit.recommend.loads import LOADS, LoadTest, LoadTests
 from cloudbandit.recommend.residuals import Belief
-from cloudbandit.recommend.surrogate import Fit, Fitter, Surrogate, fit_covariances, from_log, to_log
+from cloudbandit.recommend.surrogate import Fitter, Surrogate, fit_errors, from_log, to_log
 
 Floats = npt.NDArray[np.float64]
 
@@ -79,21 +79,21 @@ class Folds:
         return self._fitters[mean]
 
     def surrogate(self, mean: str, outer: str, inner: str | None = None) -> Surrogate:
-        """Trained without ``outer`` (and ``inner``). The covariance of errors is that of the models left when ``outer`` is gone:
-        for an inner fold the same eight numbers."""
+        """Trained without ``outer`` (and ``inner``). The covariance of errors and the hyperparameters of the Gaussian process are
+        those of the LLMs left when ``outer`` is gone: for an inner fold the same few numbers."""
         key = (mean, outer, inner)
         if key not in self._surrogates:
             fitter = self._fitter(mean)
             out = frozenset({outer} if inner is None else {outer, inner})
             surrogate = Surrogate(self.tests.without(outer), mean, self.seed)
             for group in self.metrics:
-                fitted = fitter.fit(group, out)
+                fitted = fitter.fit(group, out, frozenset({outer}))
                 if inner is None:
-                    covariances = fit_covariances(fitter.residuals(group, out), len(group))
+                    fits = fit_errors(fitted, fitter.residuals(group, frozenset({outer})), len(group))
                 else:
-                    covariances = [self.surrogate(mean, outer).covariance(m) for m in group]
-                for k, m in enumerate(group):
-                    surrogate.put(m, Fit(fitted, covariances[k], k))
+                    fits = [replace(self.surrogate(mean, outer).fitted(m), mean=fitted) for m in group]
+                for m, fit in zip(group, fits, strict=True):
+                    surrogate.put(m, fit)
             self._surrogates[key] = surrogate
         return self._surrogates[key]
 
@@ -159,16 +159,14 @@ def coverage(
     folds: Folds, truth: Sequence[Truth], chosen: Mapping[str, Entry], metric: str, level: float = 0.8
 ) -> dict[str, float]:
     """Per LLM: the share of its measured points inside the central predictive interval of that level."""
-    from scipy.stats import norm
-
-    z = float(norm.ppf(0.5 + level / 2))
     out = {}
     for t in truth:
-        belief = folds.beliefs(chosen[t.model][0], t, metric)
-        sd = np.sqrt(np.diag(belief.covariance))
+        mean = chosen[t.model][0]
+        belief = folds.beliefs(mean, t, metric)
+        width = folds.surrogate(mean, t.model).half_width(metric, level) * np.sqrt(np.diag(belief.covariance))
         real = to_log(metric, t.metrics[metric]).ravel()
         known = np.isfinite(t.metrics[metric]).ravel()
-        out[t.model] = float((np.abs(real - belief.mean) <= z * sd)[known].mean())
+        out[t.model] = float((np.abs(real - belief.mean) <= width)[known].mean())
     return out
 
 

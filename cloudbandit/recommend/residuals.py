@@ -14,6 +14,7 @@ import numpy as np
 import numpy.typing as npt
 
 from cloudbandit.recommend.hardware import Profile
+from cloudbandit.recommend.means import inverse_of
 
 Floats = npt.NDArray[np.float64]
 
@@ -106,31 +107,32 @@ def fit_covariance(blocks: Sequence[tuple[Points, Floats]]) -> Covariance:
         ll = np.exp(2 * theta[6:])
         value, gradient = 0.0, np.zeros(8)
         for near, load, curve, eye, residual in fixed:
-            k_near = v[1] * np.exp(-0.5 * near / ll[0])
-            k_load = np.exp(-0.5 * load / ll[1])
+            k_near = v[1] * np.exp(near * (-0.5 / ll[0]))
+            k_load = np.exp(load * (-0.5 / ll[1]))
             own = v[4] * curve * k_load
             shared = v[2] * k_load
             k = v[0] + k_near + shared + v[3] * curve + own + (v[5] + 1e-6) * eye
-            factor = cho_factor(k, lower=True)
-            inverse = cho_solve(factor, eye)
-            alpha = inverse @ residual
+            factor = cho_factor(k, lower=True, overwrite_a=True, check_finite=False)
+            alpha = cho_solve(factor, residual, check_finite=False)
             value += 0.5 * float(residual @ alpha) + float(np.log(np.diag(factor[0])).sum())
-            w = inverse - np.outer(alpha, alpha)
+            w = inverse_of(factor[0])
+            w -= np.outer(alpha, alpha)
+            w_near = w * k_near
             gradient += [
                 v[0] * w.sum(),
-                (w * k_near).sum(),
-                (w * shared).sum(),
-                v[3] * (w * curve).sum(),
-                (w * own).sum(),
+                w_near.sum(),
+                np.vdot(w, shared),
+                v[3] * np.vdot(w, curve),
+                np.vdot(w, own),
                 v[5] * np.trace(w),
-                0.5 * (w * k_near * near).sum() / ll[0],
-                0.5 * (w * (shared + own) * load).sum() / ll[1],
+                0.5 * np.vdot(w_near, near) / ll[0],
+                0.5 * np.vdot(w * load, shared + own) / ll[1],
             ]
         pull = theta - _START
         return value + 0.5 * float(pull @ pull), gradient + pull
 
     bounds = [(s - 4, s + 4) for s in _START]
-    best = minimize(loss, _START, jac=True, method="L-BFGS-B", bounds=bounds, options={"maxiter": 100})
+    best = minimize(loss, _START, jac=True, method="L-BFGS-B", bounds=bounds, options={"maxiter": 60, "ftol": 1e-6})
     return Covariance(best.x)
 
 

@@ -7,7 +7,7 @@ SLOs enter only where decisions are made.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Hashable, Mapping, Sequence
 from dataclasses import dataclass, field
 
 import numpy as np
@@ -16,7 +16,7 @@ import numpy.typing as npt
 from cloudbandit.errors import UsageError
 from cloudbandit.recommend.hardware import Profile
 from cloudbandit.recommend.loads import FAILURES, LATENCIES, PERCENTILES, THROUGHPUTS, LoadTest, LoadTests, Workload
-from cloudbandit.recommend.means import Mean, fit_mean, isotonic, training_set
+from cloudbandit.recommend.means import Mean, components, fit_component, isotonic, training_set
 from cloudbandit.recommend.models import ModelSpec
 from cloudbandit.recommend.physics import features, workload_offset
 from cloudbandit.recommend.residuals import Belief, Covariance, Points, condition, fit_covariance, grid
@@ -24,6 +24,8 @@ from cloudbandit.recommend.residuals import Belief, Covariance, Points, conditio
 Floats = npt.NDArray[np.float64]
 
 DEFAULT_MEAN = "boosted+extra-trees+gp"
+_KEPT = 64
+"""So many prior means are kept."""
 _FLOOR = dict.fromkeys(FAILURES, 0.001)
 """Added before the logarithm, so that no failures at all have one."""
 
@@ -57,6 +59,8 @@ class Fit:
     mean: Mean
     covariance: Covariance
     column: int = 0
+    errors: Floats = field(default_factory=lambda: np.empty(0))
+    """The leave-one-LLM-out errors over their standard deviation, absolute and sorted: what an interval is calibrated on."""
 
 
 class Fitter:
@@ -74,7 +78,7 @@ class Fitter:
         self.tests, self.mean, self.seed = tests, mean, seed
         self._progress = progress or (lambda text: None)
         self._x: dict[tuple[str, tuple[str, int], int], Floats] = {}
-        self._means: dict[tuple[frozenset[str], tuple[str, ...], str], Mean] = {}
+        self._means: dict[tuple[frozenset[str], tuple[str, ...], str, frozenset[str]], Mean] = {}
 
     def share(self, other: Fitter) -> None:
         """Use and fill the fits of another fitter of the same tests and seed."""
@@ -90,14 +94,24 @@ class Fitter:
             self._x[key] = features(model, test.profile, [test.users], self.tests.workload)[0]
         return self._x[key]
 
-    def fit(self, metrics: tuple[str, ...], without: frozenset[str] = frozenset()) -> Mean:
-        """The point model of these metrics (on the rows that have them all), trained without some LLMs."""
-        fitted = [self._component(part, metrics, without) for part in self.mean.split("+")]
+    def fit(
+        self,
+        metrics: tuple[str, ...],
+        without: frozenset[str] = frozenset(),
+        base: frozenset[str] = frozenset(),
+    ) -> Mean:
+        """The point model of these metrics (on the rows that have them all), trained without some LLMs.
+
+        Args:
+            base: those of ``without`` whose data no hyperparameter may have seen either.
+        """
+        fitted = [self._component(part, metrics, without, base) for part in components(self.mean)]
         return lambda x: np.mean([f(x) for f in fitted], axis=0)
 
-    def _component(self, part: str, metrics: tuple[str, ...], without: frozenset[str]) -> Mean:
-        key = (without, metrics, part)
+    def _component(self, part: str, metrics: tuple[str, ...], without: frozenset[str], base: frozenset[str]) -> Mean:
+        key = (without, metrics, part, base if part == "gp" else without)
         if key not in self._means:
+            like = None if part != "gp" or without == base else self._component(part, metrics, base, base)
             rows = [t for t in self.tests.tests if t.model not in without and all(m in t.metrics for m in metrics)]
             if len({t.model for t in rows}) < 2:
                 raise UsageError(
@@ -112,7 +126,7 @@ class Fitter:
                 [(t.model, t.profile.key) for t in rows],
                 [grows_with_users(m) for m in metrics],
             )
-            self._means[key] = fit_mean(part, training, self.seed)
+            self._means[key] = fit_component(part, training, self.seed, like)
         return self._means[key]
 
     def residuals(
@@ -124,7 +138,7 @@ class Fitter:
             rows = [t for t in self.tests.of(name) if all(m in t.metrics for m in metrics)]
             if name in without or not rows:
                 continue
-            mean = self.fit(metrics, without | {name})
+            mean = self.fit(metrics, without | {name}, without)
             y = np.column_stack([to_log(m, [t.metrics[m] for t in rows]) for m in metrics])
             out[name] = points_of(rows), y - smooth(mean(np.stack([self.x_of(t) for t in rows])), rows, metrics)
         return out
@@ -153,9 +167,17 @@ def points_of(rows: Sequence[LoadTest]) -> Points:
     return Points(every.coordinates[which], which, np.log2(np.array([t.users for t in rows], float)))
 
 
-def fit_covariances(residuals: Mapping[str, tuple[Points, Floats]], columns: int) -> list[Covariance]:
-    """One covariance per metric."""
-    return [fit_covariance([(points, r[:, k]) for points, r in residuals.values()]) for k in range(columns)]
+def fit_errors(mean: Mean, residuals: Mapping[str, tuple[Points, Floats]], columns: int) -> list[Fit]:
+    """One fit per metric: the covariance of the residuals, and how they compare with it."""
+    out = []
+    for k in range(columns):
+        blocks = [(points, r[:, k]) for points, r in residuals.values()]
+        covariance = fit_covariance(blocks)
+        scaled = [
+            np.abs(r) / np.sqrt(np.diag(covariance.between(points, points)) + covariance.noise) for points, r in blocks
+        ]
+        out.append(Fit(mean, covariance, k, np.sort(np.concatenate(scaled))))
+    return out
 
 
 @dataclass
@@ -174,6 +196,7 @@ class Surrogate:
     seed: int = 0
     progress: Callable[[str], None] | None = None
     _fits: dict[str, Fit] = field(default_factory=dict, repr=False)
+    _priors: dict[Hashable, Floats] = field(default_factory=dict, repr=False)
 
     def __post_init__(self) -> None:
         self._fitter = Fitter(self.tests, self.mean, self.seed, self.progress)
@@ -186,19 +209,22 @@ class Surrogate:
             complete.setdefault(len(self._fitter.rows(m)), []).append(m)
         for together in complete.values():
             group = tuple(together)
-            mean = self._fitter.fit(group)
-            covariances = fit_covariances(self._fitter.residuals(group), len(group))
-            for k, m in enumerate(group):
-                self._fits[m] = Fit(mean, covariances[k], k)
+            fits = fit_errors(self._fitter.fit(group), self._fitter.residuals(group), len(group))
+            self._fits.update(zip(group, fits, strict=True))
 
     def put(self, metric: str, fit: Fit) -> None:
         """Use a fit made elsewhere."""
         self._fits[metric] = fit
 
-    def covariance(self, metric: str) -> Covariance:
-        """Of the metric's errors on LLMs never seen."""
+    def fitted(self, metric: str) -> Fit:
+        """The fit of one metric, made if need be."""
         self.fit([metric])
-        return self._fits[metric].covariance
+        return self._fits[metric]
+
+    def half_width(self, metric: str, level: float) -> float:
+        """Of a central predictive interval, in standard deviations: the quantile of the leave-one-LLM-out errors (a normal's
+        would be too wide, for their tails are heavy)."""
+        return float(np.quantile(self.fitted(metric).errors, level))
 
     def belief(
         self,
@@ -217,11 +243,7 @@ class Surrogate:
         known = [t for t in measured if metric in t.metrics]
         every = list({p.key: p for p in (*profiles, *(t.profile for t in known))}.values())
         levels = sorted({*loads, *(t.users for t in known)})
-        x = np.concatenate([features(model, p, levels, workload) for p in every])
-        prior = fit.mean(x)[:, fit.column].reshape(len(every), len(levels))
-        if grows_with_users(metric):
-            prior = isotonic(prior)
-        prior = prior + workload_offset(metric, workload, self.tests.workload)
+        prior = self._prior(model, every, levels, metric, workload)
         place = {(p.key, u): i * len(levels) + j for i, p in enumerate(every) for j, u in enumerate(levels)}
         wanted = [place[p.key, u] for p in profiles for u in loads]
         extra = [place[t.profile.key, t.users] for t in known if place[t.profile.key, t.users] not in set(wanted)]
@@ -232,6 +254,21 @@ class Surrogate:
         belief = condition(prior.ravel()[chosen], fit.covariance, grid(every, levels)[chosen], at, values)
         n = len(wanted)
         return Belief(belief.mean[:n], belief.covariance[:n, :n])
+
+    def _prior(
+        self, model: ModelSpec, profiles: Sequence[Profile], levels: Sequence[int], metric: str, workload: Workload
+    ) -> Floats:
+        """The point model, (profiles, levels); the latest few are kept."""
+        key = (model, tuple(profiles), tuple(levels), metric, workload)
+        if key not in self._priors:
+            fit = self.fitted(metric)
+            x = np.concatenate([features(model, p, levels, workload) for p in profiles])
+            prior = fit.mean(x)[:, fit.column].reshape(len(profiles), len(levels))
+            prior = isotonic(prior) if grows_with_users(metric) else prior
+            while len(self._priors) >= _KEPT:
+                del self._priors[next(iter(self._priors))]
+            self._priors[key] = prior + workload_offset(metric, workload, self.tests.workload)
+        return self._priors[key]
 
     def samples(
         self,

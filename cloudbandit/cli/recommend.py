@@ -1,0 +1,258 @@
+"""``recommend`` and ``evaluate-recommender``: hardware for an LLM."""
+
+from __future__ import annotations
+
+from datetime import date
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+
+from cloudbandit.cli.common import NOT_FEASIBLE, Json, Plot, Slo, app, err, out, print_json
+from cloudbandit.errors import UsageError
+
+if TYPE_CHECKING:
+    from cloudbandit.recommend.advisor import Advisor, Measurement
+    from cloudbandit.recommend.answer import Answer
+    from cloudbandit.recommend.hardware import GPU, ServingOffer
+    from cloudbandit.recommend.loads import Workload
+
+LLM_PILOT, CATALOGUE = "llm-pilot", "catalogue"
+
+
+@app.command()
+def recommend(
+    model: Annotated[str, typer.Option("--model", help="A measured model, or the path of a Hugging Face config.json.")],
+    users: Annotated[int, typer.Option("--users", help="Concurrent users in all, one request in flight each.")],
+    slo: Slo = None,
+    offers: Annotated[
+        str,
+        typer.Option(
+            "--offers", help="llm-pilot (its 14 GPU profiles), catalogue (cloud machines), or a CSV file of offers."
+        ),
+    ] = LLM_PILOT,
+    provider: Annotated[
+        list[str] | None, typer.Option("--provider", help="Only this provider's offers; repeatable.")
+    ] = None,
+    purchase: Annotated[str, typer.Option("--purchase", help="on-demand or spot, of a catalogue.")] = "on-demand",
+    gpus: Annotated[
+        Path | None, typer.Option("--gpus", metavar="FILE", help="GPU datasheets, as data/gpus/gpus.csv.")
+    ] = None,
+    measured: Annotated[
+        Path | None,
+        typer.Option("--measured", metavar="FILE", help="Load tests of this model: gpu, gpus, users, metrics."),
+    ] = None,
+    unseen: Annotated[bool, typer.Option("--unseen", help="Forget every bundled row of this model.")] = False,
+    predict: Annotated[
+        bool, typer.Option("--predict", help="Also rank offers on which a measured model was not measured.")
+    ] = False,
+    risk: Annotated[
+        str, typer.Option("--risk", help="median, utility, or the probability with which the SLOs must be met.")
+    ] = "median",
+    input_tokens: Annotated[float | None, typer.Option("--input-tokens", help="Of every request.")] = None,
+    output_tokens: Annotated[float | None, typer.Option("--output-tokens", help="Of every request.")] = None,
+    top: Annotated[int, typer.Option("--top", help="Rows of the table.")] = 10,
+    plot: Plot = None,
+    json_: Json = False,
+) -> None:
+    """The cheapest machines that serve a model within its SLOs, measured before or not."""
+    from cloudbandit.recommend.hardware import load_gpus
+    from cloudbandit.recommend.loads import read_measurements
+    from cloudbandit.recommend.recommender import Recommender
+
+    table = load_gpus(gpus) if gpus else None
+    chosen, notes = _offers(offers, provider, purchase, table)
+    with err.status("…") as status:
+        recommender = Recommender(progress=lambda text: status.update(f"training: {text}"))
+        spec = recommender.model(model)
+        advisor = recommender.advise(
+            spec,
+            chosen,
+            slo or [],
+            users,
+            workload=_workload(input_tokens, output_tokens),
+            measurements=read_measurements(measured, spec.name, table) if measured else (),
+            risk=risk,
+            unseen=unseen,
+            only_measured=False if predict else None,
+            notes=notes,
+        )
+        answer = advisor.recommend()
+        following = advisor.next_measurement()
+        if plot is not None and answer.ranking:
+            from cloudbandit.analysis.recommend_plot import plot_answer
+
+            plot_answer(advisor, answer, plot)
+    if json_:
+        measurement = None
+        if following is not None:
+            profile = following.profile
+            measurement = {"gpu": profile.gpu.part, "gpus": profile.gpus, "users": list(following.loads)}
+        print_json({**answer.to_dict(), "next_measurement": measurement})
+    else:
+        _print(answer, advisor, following, top, plot)
+    if not answer.ranking:
+        raise typer.Exit(NOT_FEASIBLE)
+
+
+def _offers(
+    name: str, providers: list[str] | None, purchase: str, gpus: dict[str, GPU] | None
+) -> tuple[list[ServingOffer], list[str]]:
+    """The offers asked for, and what the reader must know of them."""
+    from cloudbandit.providers.prices import load_offers, stale
+    from cloudbandit.recommend.hardware import paper_offers, serving_offers
+    from cloudbandit.tables.registry import bundled
+
+    if name == LLM_PILOT:
+        if purchase != "on-demand":
+            raise UsageError(f"the offers of {LLM_PILOT} have on-demand prices only; cure: --offers {CATALOGUE}")
+        found = paper_offers()
+        notes = ["prices are those LLM-Pilot used, undated; today's: --offers catalogue"]
+    else:
+        if purchase not in ("on-demand", "spot"):
+            raise UsageError(f"--purchase is {purchase!r}; allowed: on-demand, spot")
+        raw = load_offers(bundled() / "prices" / "offers.csv" if name == CATALOGUE else Path(name).expanduser())
+        found, left_out = serving_offers(raw, purchase, gpus)
+        used = {o.name for o in found}
+        old = len(stale((o for o in raw if "/".join(o.key) in used), date.today()))
+        notes = (
+            [f"{old} of {len(used)} prices are older than 7 days or undated: check them before you rent"] if old else []
+        )
+        notes += (
+            [f"{len(left_out)} offers left out: {'; '.join(left_out[:3])}{' …' if len(left_out) > 3 else ''}"]
+            if left_out
+            else []
+        )
+    if providers:
+        known = sorted({o.provider for o in found})
+        unknown = [p for p in providers if p not in known]
+        if unknown:
+            raise UsageError(f"no offer is of provider {unknown[0]!r}; known: {', '.join(known)}")
+        found = [o for o in found if o.provider in providers]
+    return found, notes
+
+
+def _workload(inputs: float | None, outputs: float | None) -> Workload | None:
+    from cloudbandit.recommend.loads import Workload
+
+    if (inputs is None) != (outputs is None):
+        raise UsageError("give both --input-tokens and --output-tokens, or neither")
+    return None if inputs is None or outputs is None else Workload.fixed(inputs, outputs)
+
+
+def _print(answer: Answer, advisor: Advisor, following: Measurement | None, top: int, plot: Path | None) -> None:
+    from rich.table import Table as Grid
+
+    slos = ", ".join(map(str, answer.slos))
+    if not answer.ranking:
+        out.print(
+            f"[bold red]nothing to recommend[/] for {answer.model}, {answer.users} users, {slos}", highlight=False
+        )
+        out.print(answer.explanation, highlight=False, markup=False)
+    else:
+        grid = Grid(title=f"{answer.model}, {answer.users} users, {slos}", title_justify="left")
+        grid.add_column("offer", no_wrap=True)
+        for column in ("engines", "replicas", "users each", "USD/h", "USD/Mtok out", "P(meets)", "binding", "source"):
+            grid.add_column(column, justify="left" if column in ("engines", "binding", "source") else "right")
+        for i, r in enumerate(answer.ranking[:top]):
+            tokens = r.usd_per_million_output_tokens
+            grid.add_row(
+                r.offer.name,
+                f"{r.offer.engines} × ({r.offer.profile})",
+                str(r.replicas),
+                str(r.users_per_replica),
+                f"{r.usd_per_h:.2f}",
+                "" if tokens is None else f"{tokens:.2f}",
+                f"{r.p_meets_slo:.2f}",
+                r.binding,
+                r.source,
+                style="bold green" if i == 0 else "",
+            )
+        out.print(grid)
+        if len(answer.ranking) > top:
+            out.print(f"… and {len(answer.ranking) - top} more (--top)", highlight=False)
+    for note in answer.notes:
+        out.print(f"note: {note}", highlight=False, markup=False)
+    if answer.ranking and answer.best is not None and answer.best.source == "predicted":
+        out.print(
+            f"expected to cost {100 * answer.expected_regret:.0f} % more than the cheapest choice", highlight=False
+        )
+    if following is not None:
+        loads = ", ".join(map(str, following.loads))
+        out.print(f"worth measuring next: {following.profile} at {loads} users (then --measured FILE)", highlight=False)
+    if plot is not None and answer.ranking:
+        out.print(f"figure: {plot}", highlight=False)
+
+
+@app.command("evaluate-recommender")
+def evaluate_recommender(
+    protocol: Annotated[
+        str, typer.Option("--protocol", help="paper: one SLO and 200 users; grid: 108 settings.")
+    ] = "paper",
+    json_: Json = False,
+) -> None:
+    """Leave-one-LLM-out on the bundled load tests, everything chosen inside; beside published methods where they are at hand."""
+    from cloudbandit.errors import DatasetError
+    from cloudbandit.recommend import published
+    from cloudbandit.recommend.evaluation import GRID, PAPER, Summary, evaluate, so_score, truths
+    from cloudbandit.recommend.loads import llm_pilot
+    from cloudbandit.recommend.nested import Folds, nested
+
+    if protocol not in ("paper", "grid"):
+        raise UsageError(f"--protocol is {protocol!r}; allowed: paper, grid")
+    settings = (PAPER,) if protocol == "paper" else GRID
+    tests = llm_pilot()
+    truth = truths(tests)
+    with err.status("…") as status:
+        folds = Folds(tests, progress=lambda text: status.update(f"training: {text}"))
+        result = nested(folds, truth)  # the choice is always made on the grid
+
+        def only(summary: Summary) -> Summary:
+            return Summary([g for g in summary.graded if g.setting in settings])
+
+        summaries = {"nested choice": only(result.summary())}
+        summaries |= {f"{mean} / {rule}": only(s) for (mean, rule), s in result.entries.items()}
+        missing = ""
+        try:
+            for method in published.METHODS:
+                summaries[f"{method} (published)"] = evaluate(truth, settings, published.decider(method, truth))
+        except DatasetError as error:
+            missing = str(error)
+    rows: list[dict[str, Any]] = []
+    for name, s in summaries.items():
+        success, over, so = so_score(s.graded) if protocol == "paper" else (None, None, s.so_mean)
+        rows.append(
+            {
+                "method": name,
+                "success_percent": success,
+                "overspend_percent": None if over is None or over != over else over,
+                "so_score": so,
+                "so_ci95": list(s.interval("so_mean")),
+                "util": s.util,
+                "util_ci95": list(s.interval("util")),
+            }
+        )
+    if json_:
+        print_json(
+            {"protocol": protocol, "llms": len(truth), "settings": len(settings), "rows": rows, "missing": missing}
+        )
+        return
+    from rich.table import Table as Grid
+
+    grid = Grid(
+        title=f"{protocol}: {len(truth)} LLMs left out in turn, {len(settings)} settings; 95 % bootstrap over LLMs"
+    )
+    for column in ("method", "S %", "O %", "S/O" if protocol == "paper" else "SOmean", "95 %", "util", "95 % "):
+        grid.add_column(column, justify="left" if column == "method" else "right")
+    for row in rows:
+        grid.add_row(
+            row["method"],
+            *("" if row[k] is None else f"{row[k]:.1f}" for k in ("success_percent", "overspend_percent")),
+            f"{row['so_score']:.3f}",
+            "{:.2f} … {:.2f}".format(*row["so_ci95"]),
+            f"{row['util']:.3f}",
+            "{:.2f} … {:.2f}".format(*row["util_ci95"]),
+        )
+    out.print(grid)
+    if missing:
+        out.print(f"note: {missing}", highlight=False, markup=False)
