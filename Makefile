@@ -29,7 +29,7 @@ $(VENV)/.made:
 
 $(VENV)/.demo: $(VENV)/.made pyproject.toml constraints.txt
 	@echo "installing cloudbandit into $(VENV) …"
-	@$(PIP) --editable '.[plot]'
+	@$(PIP) --editable '.[plot,recommend]'
 	@touch $@
 
 $(VENV)/.test: $(VENV)/.made pyproject.toml constraints.txt

@@ -8,8 +8,8 @@ Gradient boosting on raw milliseconds, two outputs, monotone in users; samples w
 grid of 120 hyperparameters, chosen by leave-one-LLM-out inside leave-one-LLM-out (SC 2024, sections IV and V). It needs an old
 xgboost, so it runs in an environment of its own and imports nothing of cloudbandit. Deterministic (seed 42).
 
---grid FILE: also train once per SLO of benchmarks/recommend.py's grid, samples weighted for that SLO, hyperparameters those chosen
-at the paper's; the predictions are scored by benchmarks/recommend.py --llm-pilot FILE.
+--grid FILE: also train once per SLO of benchmarks/recommend.py's grid, samples weighted for that SLO, hyperparameters those
+chosen at the paper's; the predictions are scored by benchmarks/recommend.py --llm-pilot FILE.
 """
 
 import argparse
@@ -131,11 +131,7 @@ def score(tests, prices):
                     most[prefix] = int(row["num_users"])
             rows.append((gpu, most[""], most["prediction_"]))
         oracle = min(math.ceil(USERS / true) * prices[gpu] for gpu, true, _ in rows if true)
-        options = [
-            (math.ceil(USERS / seen) * prices[gpu], gpu, true, math.ceil(USERS / seen))
-            for gpu, true, seen in rows
-            if seen
-        ]
+        options = [(math.ceil(USERS / u) * prices[gpu], math.ceil(USERS / u), true) for gpu, true, u in rows if u]
         if not options:
             continue
         cost, pods, true = min(options, key=lambda o: o[0])
@@ -173,11 +169,9 @@ def main():
             print(f"{time.perf_counter() - started:6.1f} s  {llm}: {params}", flush=True)
     prices = pd.read_csv(args.data / "prices.csv").set_index("GPU")["price"].to_dict()
     result = score(tests, prices)
-    published = pd.read_csv(args.data / "expected" / "expected_predictions_LLM-Pilot.csv").set_index(
-        ["model", "gpu", "num_users"]
-    )
-    mine = tests.set_index(["model", "gpu", "num_users"]).loc[published.index]
-    columns = [f"prediction_{t}" for t in TARGETS]
+    keys = ["model", "gpu", "num_users"]
+    published = pd.read_csv(args.data / "expected" / "expected_predictions_LLM-Pilot.csv").set_index(keys)
+    mine = tests.set_index(keys).loc[published.index]
     result["largest_difference_ms"] = float(np.abs(mine[columns] - published[columns]).to_numpy().max())
     same = 0
     for llm, params in chosen.items():

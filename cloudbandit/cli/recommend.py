@@ -113,16 +113,17 @@ def _offers(
             raise UsageError(f"--purchase is {purchase!r}; allowed: on-demand, spot")
         raw = load_offers(bundled() / "prices" / "offers.csv" if name == CATALOGUE else Path(name).expanduser())
         found, left_out = serving_offers(raw, purchase, gpus)
+        notes = []
+        raw = [o for o in raw if not providers or o.provider in providers]
         used = {o.name for o in found}
-        old = len(stale((o for o in raw if "/".join(o.key) in used), date.today()))
-        notes = (
-            [f"{old} of {len(used)} prices are older than 7 days or undated: check them before you rent"] if old else []
-        )
-        notes += (
-            [f"{len(left_out)} offers left out: {'; '.join(left_out[:3])}{' …' if len(left_out) > 3 else ''}"]
-            if left_out
-            else []
-        )
+        here = [o for o in raw if "/".join(o.key) in used]
+        old = len(stale(here, date.today()))
+        if old:
+            notes.append(f"{old} of {len(here)} prices are older than 7 days or undated: check them before you rent")
+        left_out = [text for text in left_out if not providers or text.split("/")[0] in providers]
+        if left_out:
+            more = " …" if len(left_out) > 3 else ""
+            notes.append(f"{len(left_out)} machines left out: {'; '.join(left_out[:3])}{more}")
     if providers:
         known = sorted({o.provider for o in found})
         unknown = [p for p in providers if p not in known]

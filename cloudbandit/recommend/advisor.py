@@ -83,7 +83,8 @@ class Advisor:
         measured: load tests of this model.
         risk: see `parse_risk`.
         loads: users per engine that are considered.
-        only_measured: leave out offers whose profile was not measured.
+        only_measured: leave out offers whose profile was not measured, and predict nothing: a load that was not measured is
+            not considered.
         size: samples.
 
     Raises:
@@ -120,6 +121,7 @@ class Advisor:
         self.notes = list(notes)
         here = {t.profile.key for t in self.measured}
         offers = list(offers)
+        self._only_measured = only_measured
         if only_measured:
             kept = [o for o in offers if o.profile.key in here]
             if len(kept) < len(offers):
@@ -148,7 +150,7 @@ class Advisor:
     def _notes(self) -> None:
         if any("ttft" in s.metric for s in self.slos):
             self.notes.append(
-                "time to first token is without the accept time, which was 5 to 60 ms where it was measured"
+                "time to first token is without the accept time, whose median is 4 to 140 ms in the training data"
             )
         recorded = self.surrogate.tests.workload
         for name, mine, theirs in (
@@ -186,7 +188,7 @@ class Advisor:
             known = {m: self._known(m) for m in self._metrics}
             slo_metrics = {s.metric for s in self.slos}
             settled = np.logical_or.reduce([self._decided(known, s) for s in self.slos])
-            if all((np.isfinite(known[m]) | settled).all() for m in slo_metrics):
+            if self._only_measured or all((np.isfinite(known[m]) | settled).all() for m in slo_metrics):
                 self._samples = {m: v[None] for m, v in known.items()}
             else:
                 self._samples = self.surrogate.samples(

@@ -7,6 +7,7 @@ an SLO, so none is trained again when the SLO changes.
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
+from contextlib import AbstractContextManager
 from dataclasses import dataclass
 
 import numpy as np
@@ -129,10 +130,12 @@ def inverse_of(lower: Floats) -> Floats:
 
 
 def _distances(a: Floats, b: Floats) -> list[Floats]:
+    """Squared, one matrix per group of features."""
     out = []
     for group in _GROUPS:
-        difference = a[:, None, group] - b[None, :, group]
-        out.append((difference**2).sum(-1) / len(group))
+        u, v = a[:, group], b[:, group]
+        squared = (u**2).sum(1)[:, None] + (v**2).sum(1) - 2 * u @ v.T
+        out.append(np.maximum(squared, 0.0) / len(group))
     return out
 
 
@@ -190,10 +193,10 @@ class _Kernel:
         from scipy.linalg import cho_factor, cho_solve
 
         alpha = cho_solve(cho_factor(self.matrix(theta)[0], lower=True), y)
-        v = np.exp(theta)
+        v, x, d = np.exp(theta), self.x, self.d  # not the matrices: they are large
 
         def predict(z: Floats) -> Floats:
-            out: Floats = (v[0] * (z @ self.x.T / self.d + 1.0) + _radial(_distances(z, self.x), v)) @ alpha
+            out: Floats = (v[0] * (z @ x.T / d + 1.0) + _radial(_distances(z, x), v)) @ alpha
             return out
 
         return predict
@@ -232,6 +235,12 @@ def fit_component(name: str, training: Training, seed: int = 0, like: Mean | Non
     """Fit one point model. ``like``: the same one fitted on a superset of the data; a Gaussian process takes over its
     hyperparameters, trees have no use for it."""
     return MEANS[name](training, seed, like)
+
+
+def one_thread() -> AbstractContextManager[object]:
+    """Numerical libraries in one thread: the work comes in pieces too small to share."""
+    limits: AbstractContextManager[object] = need("threadpoolctl", _EXTRA, "the recommender").threadpool_limits(1)
+    return limits
 
 
 def isotonic(values: Floats) -> Floats:

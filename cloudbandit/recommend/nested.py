@@ -32,7 +32,7 @@ from cloudbandit.recommend.evaluation import (
 from cloudbandit.recommend.hardware import Profile
 from cloudbandit.recommend.loads import LOADS, LoadTest, LoadTests
 from cloudbandit.recommend.residuals import Belief
-from cloudbandit.recommend.surrogate import Fitter, Surrogate, fit_errors, from_log, to_log
+from cloudbandit.recommend.surrogate import Fitter, Surrogate, from_log, to_log
 
 Floats = npt.NDArray[np.float64]
 
@@ -50,7 +50,7 @@ class Folds:
 
     Args:
         tests: all load tests.
-        metrics: groups of metrics; a group is fitted on the rows that have all of them.
+        metrics: what is predicted.
         size: samples per belief.
         progress: called before each fit.
     """
@@ -58,7 +58,7 @@ class Folds:
     def __init__(
         self,
         tests: LoadTests,
-        metrics: Sequence[tuple[str, ...]] = ((NTTFT, ITL),),
+        metrics: Sequence[str] = (NTTFT, ITL),
         *,
         seed: int = 0,
         size: int = 256,
@@ -83,17 +83,15 @@ class Folds:
         those of the LLMs left when ``outer`` is gone: for an inner fold the same few numbers."""
         key = (mean, outer, inner)
         if key not in self._surrogates:
-            fitter = self._fitter(mean)
-            out = frozenset({outer} if inner is None else {outer, inner})
+            fitter, base = self._fitter(mean), frozenset({outer})
             surrogate = Surrogate(self.tests.without(outer), mean, self.seed)
-            for group in self.metrics:
-                fitted = fitter.fit(group, out, frozenset({outer}))
+            for metric in self.metrics:
                 if inner is None:
-                    fits = fit_errors(fitted, fitter.residuals(group, frozenset({outer})), len(group))
+                    fit = fitter.fit_errors(metric, base)
                 else:
-                    fits = [replace(self.surrogate(mean, outer).fitted(m), mean=fitted) for m in group]
-                for m, fit in zip(group, fits, strict=True):
-                    surrogate.put(m, fit)
+                    fit = self.surrogate(mean, outer).fitted(metric)
+                    fit = replace(fit, mean=fitter.fit(metric, base | {inner}, base))
+                surrogate.put(metric, fit)
             self._surrogates[key] = surrogate
         return self._surrogates[key]
 
@@ -102,9 +100,10 @@ class Folds:
     ) -> Samples:
         """Of every metric for the truth's LLM on its profiles, (size, profiles, loads)."""
         surrogate = self.surrogate(mean, outer, inner)
-        every = [m for group in self.metrics for m in group]
         profiles = [o.profile for o in truth.offers]
-        return surrogate.samples(self.tests.models[truth.model], profiles, LOADS, every, measured, size=self.size)
+        return surrogate.samples(
+            self.tests.models[truth.model], profiles, LOADS, self.metrics, measured, size=self.size
+        )
 
     def beliefs(self, mean: str, truth: Truth, metric: str) -> Belief:
         profiles = [o.profile for o in truth.offers]

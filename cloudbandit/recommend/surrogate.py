@@ -7,7 +7,7 @@ SLOs enter only where decisions are made.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Hashable, Mapping, Sequence
+from collections.abc import Callable, Hashable, Sequence
 from dataclasses import dataclass, field
 
 import numpy as np
@@ -15,8 +15,17 @@ import numpy.typing as npt
 
 from cloudbandit.errors import UsageError
 from cloudbandit.recommend.hardware import Profile
-from cloudbandit.recommend.loads import FAILURES, LATENCIES, PERCENTILES, THROUGHPUTS, LoadTest, LoadTests, Workload
-from cloudbandit.recommend.means import Mean, components, fit_component, isotonic, training_set
+from cloudbandit.recommend.loads import (
+    FAILURES,
+    LATENCIES,
+    METRICS,
+    PERCENTILES,
+    THROUGHPUTS,
+    LoadTest,
+    LoadTests,
+    Workload,
+)
+from cloudbandit.recommend.means import Mean, components, fit_component, isotonic, one_thread, training_set
 from cloudbandit.recommend.models import ModelSpec
 from cloudbandit.recommend.physics import features, workload_offset
 from cloudbandit.recommend.residuals import Belief, Covariance, Points, condition, fit_covariance, grid
@@ -52,14 +61,21 @@ def family(metric: str) -> str:
     return next((f for f in LATENCIES if metric.startswith(f)), metric)
 
 
+_MEDIANS = ("nttft_p50_ms", "itl_p50_ms")
+TOGETHER: tuple[tuple[str, ...], ...] = (_MEDIANS, tuple(m for m in METRICS if m not in _MEDIANS))
+"""Metrics whose trees are grown together. Fixed, so that what is believed of one does not depend on what else was asked for."""
+
+MetricMean = Callable[[Floats], Floats]
+"""A fitted point model of one metric: (n, features) → (n,), logarithms."""
+
+
 @dataclass(frozen=True)
 class Fit:
     """One metric, fitted: the mean model on all training data, and the covariance of its leave-one-LLM-out errors."""
 
-    mean: Mean
+    mean: MetricMean
     covariance: Covariance
-    column: int = 0
-    errors: Floats = field(default_factory=lambda: np.empty(0))
+    errors: Floats
     """The leave-one-LLM-out errors over their standard deviation, absolute and sorted: what an interval is calibrated on."""
 
 
@@ -84,41 +100,44 @@ class Fitter:
         """Use and fill the fits of another fitter of the same tests and seed."""
         self._x, self._means = other._x, other._means
 
-    def rows(self, metric: str) -> list[LoadTest]:
-        return [t for t in self.tests.tests if metric in t.metrics]
-
     def x_of(self, test: LoadTest) -> Floats:
+        """The features of a load test."""
         key = (test.model, test.profile.key, test.users)
         if key not in self._x:
             model = self.tests.models[test.model]
             self._x[key] = features(model, test.profile, [test.users], self.tests.workload)[0]
         return self._x[key]
 
-    def fit(
-        self,
-        metrics: tuple[str, ...],
-        without: frozenset[str] = frozenset(),
-        base: frozenset[str] = frozenset(),
-    ) -> Mean:
-        """The point model of these metrics (on the rows that have them all), trained without some LLMs.
+    def fit(self, metric: str, without: frozenset[str] = frozenset(), base: frozenset[str] = frozenset()) -> MetricMean:
+        """The point model of a metric, trained without some LLMs.
 
         Args:
             base: those of ``without`` whose data no hyperparameter may have seen either.
         """
-        fitted = [self._component(part, metrics, without, base) for part in components(self.mean)]
-        return lambda x: np.mean([f(x) for f in fitted], axis=0)
+        fitted = []
+        for part in components(self.mean):
+            group = self._group(metric) if part == "extra-trees" else (metric,)
+            fitted.append((self._component(part, group, without, base), group.index(metric)))
+
+        def predict(x: Floats) -> Floats:
+            with one_thread():
+                out: Floats = np.mean([f(x)[:, k] for f, k in fitted], axis=0)
+            return out
+
+        return predict
+
+    def _group(self, metric: str) -> tuple[str, ...]:
+        """The metrics of `TOGETHER` that were measured in the same tests."""
+        mates = next(group for group in TOGETHER if metric in group)
+        have = [metric in t.metrics for t in self.tests.tests]
+        return tuple(m for m in mates if [m in t.metrics for t in self.tests.tests] == have)
 
     def _component(self, part: str, metrics: tuple[str, ...], without: frozenset[str], base: frozenset[str]) -> Mean:
         key = (without, metrics, part, base if part == "gp" else without)
         if key not in self._means:
             like = None if part != "gp" or without == base else self._component(part, metrics, base, base)
-            rows = [t for t in self.tests.tests if t.model not in without and all(m in t.metrics for m in metrics)]
-            if len({t.model for t in rows}) < 2:
-                raise UsageError(
-                    f"there are load tests of {len({t.model for t in rows})} models with {', '.join(metrics)}; a model not among "
-                    "them can be predicted from two or more. Cure: add measurements"
-                )
-            self._progress(f"{part}, {len(rows)} load tests")
+            rows = [t for t in self.tests.tests if t.model not in without and metrics[0] in t.metrics]
+            self._progress(f"{part}, {metrics[0]}, {len(rows)} load tests")
             training = training_set(
                 np.stack([self.x_of(t) for t in rows]),
                 np.column_stack([to_log(m, [t.metrics[m] for t in rows]) for m in metrics]),
@@ -126,35 +145,42 @@ class Fitter:
                 [(t.model, t.profile.key) for t in rows],
                 [grows_with_users(m) for m in metrics],
             )
-            self._means[key] = fit_component(part, training, self.seed, like)
+            with one_thread():
+                self._means[key] = fit_component(part, training, self.seed, like)
         return self._means[key]
 
-    def residuals(
-        self, metrics: tuple[str, ...], without: frozenset[str] = frozenset()
-    ) -> dict[str, tuple[Points, Floats]]:
-        """Per LLM that is left: where it was measured, and by how much a model trained without it was off, (points, metrics)."""
-        out = {}
-        for name in self.tests.names:
-            rows = [t for t in self.tests.of(name) if all(m in t.metrics for m in metrics)]
-            if name in without or not rows:
-                continue
-            mean = self.fit(metrics, without | {name}, without)
-            y = np.column_stack([to_log(m, [t.metrics[m] for t in rows]) for m in metrics])
-            out[name] = points_of(rows), y - smooth(mean(np.stack([self.x_of(t) for t in rows])), rows, metrics)
-        return out
+    def fit_errors(self, metric: str, base: frozenset[str] = frozenset()) -> Fit:
+        """The model trained without ``base``, and how wrong such a model is on each other LLM when trained without it too."""
+        models = [m for m in self.tests.names if m not in base and any(metric in t.metrics for t in self.tests.of(m))]
+        if len(models) < 2:
+            raise UsageError(
+                f"there are load tests of {len(models)} models with {metric}; a model not among them can be predicted from two "
+                "or more. Cure: add measurements"
+            )
+        blocks = []
+        for name in models:
+            rows = [t for t in self.tests.of(name) if metric in t.metrics]
+            mean = self.fit(metric, base | {name}, base)
+            y = to_log(metric, [t.metrics[metric] for t in rows])
+            blocks.append((points_of(rows), y - smooth(mean(np.stack([self.x_of(t) for t in rows])), rows, metric)))
+        with one_thread():
+            covariance = fit_covariance(blocks)
+        scaled = [
+            np.abs(r) / np.sqrt(np.diag(covariance.between(points, points)) + covariance.noise) for points, r in blocks
+        ]
+        return Fit(self.fit(metric, base, base), covariance, np.sort(np.concatenate(scaled)))
 
 
-def smooth(predicted: Floats, rows: Sequence[LoadTest], metrics: Sequence[str]) -> Floats:
-    """Make predictions monotone in users, curve by curve; rows of a curve are in order of users."""
+def smooth(predicted: Floats, rows: Sequence[LoadTest], metric: str) -> Floats:
+    """Make predictions monotone in users, curve by curve."""
     out = predicted.copy()
-    curves: dict[tuple[str, int], list[int]] = {}
-    for i, t in enumerate(rows):
-        curves.setdefault(t.profile.key, []).append(i)
-    for which in curves.values():
-        order = sorted(which, key=lambda i: rows[i].users)
-        for k, metric in enumerate(metrics):
-            if grows_with_users(metric):
-                out[order, k] = isotonic(out[order, k])
+    if grows_with_users(metric):
+        curves: dict[tuple[str, int], list[int]] = {}
+        for i, t in enumerate(rows):
+            curves.setdefault(t.profile.key, []).append(i)
+        for which in curves.values():
+            order = sorted(which, key=lambda i: rows[i].users)
+            out[order] = isotonic(out[order])
     return out
 
 
@@ -165,19 +191,6 @@ def points_of(rows: Sequence[LoadTest]) -> Points:
     every = grid(profiles, [1])
     which = np.array([number[t.profile.key] for t in rows], np.int64)
     return Points(every.coordinates[which], which, np.log2(np.array([t.users for t in rows], float)))
-
-
-def fit_errors(mean: Mean, residuals: Mapping[str, tuple[Points, Floats]], columns: int) -> list[Fit]:
-    """One fit per metric: the covariance of the residuals, and how they compare with it."""
-    out = []
-    for k in range(columns):
-        blocks = [(points, r[:, k]) for points, r in residuals.values()]
-        covariance = fit_covariance(blocks)
-        scaled = [
-            np.abs(r) / np.sqrt(np.diag(covariance.between(points, points)) + covariance.noise) for points, r in blocks
-        ]
-        out.append(Fit(mean, covariance, k, np.sort(np.concatenate(scaled))))
-    return out
 
 
 @dataclass
@@ -203,14 +216,9 @@ class Surrogate:
 
     def fit(self, metrics: Sequence[str]) -> None:
         """Train for these metrics, those not trained yet."""
-        new = [m for m in dict.fromkeys(metrics) if m not in self._fits]
-        complete: dict[int, list[str]] = {}
-        for m in new:  # metrics measured in the same rows are fitted together
-            complete.setdefault(len(self._fitter.rows(m)), []).append(m)
-        for together in complete.values():
-            group = tuple(together)
-            fits = fit_errors(self._fitter.fit(group), self._fitter.residuals(group), len(group))
-            self._fits.update(zip(group, fits, strict=True))
+        for metric in dict.fromkeys(metrics):
+            if metric not in self._fits:
+                self._fits[metric] = self._fitter.fit_errors(metric)
 
     def put(self, metric: str, fit: Fit) -> None:
         """Use a fit made elsewhere."""
@@ -263,7 +271,7 @@ class Surrogate:
         if key not in self._priors:
             fit = self.fitted(metric)
             x = np.concatenate([features(model, p, levels, workload) for p in profiles])
-            prior = fit.mean(x)[:, fit.column].reshape(len(profiles), len(levels))
+            prior = fit.mean(x).reshape(len(profiles), len(levels))
             prior = isotonic(prior) if grows_with_users(metric) else prior
             while len(self._priors) >= _KEPT:
                 del self._priors[next(iter(self._priors))]
