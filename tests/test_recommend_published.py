@@ -85,7 +85,7 @@ def test_failures_change_the_oracle_of_one_model(truth):
     assert not grade(aware["llama-13b"], PAPER, one(aware["llama-13b"], PAPER)).success
 
 
-@pytest.mark.dataset
+@pytest.mark.dataset("llm-pilot/scores")
 def test_published_scores_are_recomputed_from_published_predictions(truth):
     expected = pd.read_csv(registry.dataset_path("llm-pilot/scores"), index_col=0)
     for method in published.METHODS:
@@ -95,7 +95,7 @@ def test_published_scores_are_recomputed_from_published_predictions(truth):
         assert expected.loc[name, "so_score"] == pytest.approx(score, abs=5e-5)
 
 
-@pytest.mark.dataset
+@pytest.mark.dataset("llm-pilot/scores")
 def test_every_static_policy_scores_as_published(truth):
     expected = pd.read_csv(registry.dataset_path("llm-pilot/static-scores"))
     assert len(expected) == 210
@@ -105,7 +105,7 @@ def test_every_static_policy_scores_as_published(truth):
         assert found == pytest.approx((row.success_rate, row.overspend, row.so_score), abs=1e-6, nan_ok=True), policy
 
 
-@pytest.mark.dataset
+@pytest.mark.dataset("llm-pilot/scores")
 def test_prices_and_the_bundled_selection_are_the_published_ones():
     prices = pd.read_csv(registry.dataset_path("llm-pilot/prices")).set_index("GPU")["price"]
     assert {o.name: o.usd_per_h for o in paper_offers()} == pytest.approx(dict(prices))
@@ -134,7 +134,7 @@ def test_predictions_that_are_nowhere_say_how_to_get_them(monkeypatch, tmp_path)
 
 
 @pytest.mark.slow
-@pytest.mark.dataset
+@pytest.mark.dataset("llm-pilot/scores")
 def test_the_aggregate_is_rebuilt_from_raw_load_tests():
     script = _script("prepare_llmpilot")
     folder = Path(os.environ[registry.VARIABLE]) / "llmpilot"
@@ -219,7 +219,7 @@ def test_settings_are_the_grid_of_the_study():
 
 
 @pytest.mark.slow
-@pytest.mark.dataset
+@pytest.mark.dataset("llm-pilot/scores")
 def test_the_command_line_evaluates_by_the_papers_protocol(monkeypatch):
     # two entries, chosen at one setting: the whole list on the grid takes minutes
     monkeypatch.setattr(
