@@ -20,11 +20,11 @@ CORE = [
     "pools",
     "study",
 ]
-PLUGINS = ["optimizers", "tables", "providers", "objectives"]
+PLUGINS = ["optimizers", "tables", "providers", "engines", "loadgen", "objectives"]
 APPLICATIONS = ["api", "recommend", "replay", "testing", "analysis", "cli", "__main__"]
 RANK = {"__init__": -1} | {name: i for i, name in enumerate(CORE)}
 RANK |= {name: len(CORE) for name in PLUGINS} | {name: len(CORE) + 1 + i for i, name in enumerate(APPLICATIONS)}
-MAY = {("objectives", "tables"), ("objectives", "providers")}  # the one sibling exception
+MAY = {("objectives", name) for name in ("tables", "providers", "engines", "loadgen")}  # the one sibling exception
 LAZY = {("space", "_configspace")}  # ConfigSpace is imported only when one is used
 
 
