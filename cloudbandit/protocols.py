@@ -1,4 +1,5 @@
-"""The three seams: an optimizer proposes, an objective evaluates, a pool decides where evaluations run.
+"""The seams: an optimizer proposes, an objective evaluates, a pool decides where evaluations run; live trials run on a host of a
+provider.
 
 Anything with these methods fits; nothing needs to inherit from anything. `cloudbandit.base.BaseOptimizer` saves
 an optimizer's author the bookkeeping.
@@ -8,7 +9,8 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import Protocol, runtime_checkable
+from pathlib import Path
+from typing import Any, Protocol, runtime_checkable
 
 from cloudbandit.goal import Goal
 from cloudbandit.space import Domain
@@ -118,3 +120,87 @@ class Pool(Protocol):
 
     def close(self) -> None:
         """Idempotent."""
+
+
+# ── where live trials run ──
+
+
+@dataclass(frozen=True, slots=True)
+class Finished:
+    """A program that ended: its exit code (None: it was stopped for taking too long) and the end of its output."""
+
+    code: int | None
+    output: str
+
+
+class Process(Protocol):
+    """A program on a host. It never outlives the host, nor whoever started it."""
+
+    @property
+    def pid(self) -> int: ...
+
+    def poll(self) -> int | None:
+        """The exit code, or None while it runs."""
+
+    def tail(self, lines: int = 30) -> str:
+        """The last lines of its output."""
+
+    def stop(self) -> int:
+        """Interrupt, wait, kill, with all its descendants; idempotent; returns the exit code."""
+
+
+class Host(Protocol):
+    """A machine that is up. Engines and load generators see nothing else, so that they run on any."""
+
+    @property
+    def name(self) -> str: ...
+
+    @property
+    def python(self) -> str:
+        """An interpreter on the host."""
+
+    def run(self, argv: Sequence[str], *, timeout_s: float, env: Mapping[str, str] | None = None) -> Finished:
+        """Run to the end, in the host's folder."""
+
+    def start(
+        self,
+        argv: Sequence[str],
+        *,
+        env: Mapping[str, str] | None = None,
+        log: str = "engine.log",
+        grace_s: float = 5.0,
+    ) -> Process:
+        """Start in the background; output goes to ``log`` in the host's folder."""
+
+    def put(self, local: Path, remote: str) -> None:
+        """Copy a file there; ``remote`` is relative to the host's folder."""
+
+    def get(self, remote: str, local: Path) -> None:
+        """Copy a file back."""
+
+    def free_port(self) -> int: ...
+
+    def forward(self, port: int) -> str:
+        """The base URL under which this process reaches a port of the host."""
+
+    def close(self) -> None:
+        """Stop everything on it; idempotent."""
+
+
+class Provider(Protocol):
+    """Who rents hosts out. `cloudbandit.providers.lease.lease` is the only caller of ``launch``."""
+
+    @property
+    def name(self) -> str: ...
+
+    def offers(self) -> Sequence[Any]: ...
+
+    def launch(self, offer: Any, *, run: str, key: str, expires: float) -> Host:
+        """A host for ``key`` (deterministic per trial attempt: launching it again finds it), tagged with ``run`` and
+        ``expires``."""
+
+    def destroy(self, key: str) -> None:
+        """Idempotent."""
+
+    def hosts(self, run: str) -> Sequence[str]:
+        """Keys of hosts of that run that are up, whoever launched them."""

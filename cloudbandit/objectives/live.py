@@ -1,0 +1,221 @@
+"""A trial on a real engine: lease a host, start the engine, try one request, put it under load, stop everything.
+
+However a trial ends, its config's fault or not, the outcome is one of a few stable reasons, the engine's last log lines are kept
+with it, and nothing is left running.
+"""
+
+from __future__ import annotations
+
+import errno
+import json
+import shutil
+import tempfile
+import time
+from collections import Counter
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+from cloudbandit.engines.engine import Engine
+from cloudbandit.engines.running import Running, StartFailed, running
+from cloudbandit.errors import UsageError
+from cloudbandit.goal import SLO
+from cloudbandit.loadgen import client
+from cloudbandit.loadgen.metrics import Summary, summarize
+from cloudbandit.loadgen.workloads import Closed, Open, Trace, Workload, plan
+from cloudbandit.protocols import Host, Provider, Quote, Run
+from cloudbandit.providers.lease import lease
+from cloudbandit.space import Domain, Listing
+from cloudbandit.trial import Candidate, Result, Status, Trial
+
+REASONS = {
+    "known_constraint": "the config contradicts itself; nothing was started",
+    "start_crash": "the engine exited before it was ready",
+    "start_timeout": "the engine was not ready in time",
+    "engine_died": "the engine exited under requests",
+    "request_error": "the first request failed, or all of the load did",
+    "request_timeout": "the same, by not ending in time",
+    "empty_output": "the same, by ending without a token",
+    "disk_full": "the machine has no space left: not the config's doing",
+    "cancelled": "the study wanted its host back",
+}
+_OF_STATUS = {"empty": "empty_output", "timeout": "request_timeout"}
+_CLIENT = "client.py"
+
+
+class _Failed(Exception):
+    def __init__(self, reason: str, text: str) -> None:
+        super().__init__(text)
+        self.reason = reason
+
+
+@dataclass
+class LiveObjective:
+    """Measures configs of an engine.
+
+    A trial's metrics are those of the last load, and ``start_s``; with several loads there is a row per load, so that a load
+    curve can be judged. Only requests after the warm-up count. Each trial draws its requests anew (its own seed), so that
+    repeats differ as they would in production, and a prefix cache does not see whole prompts again.
+
+    Args:
+        provider, engine, model: where, what, and what it serves.
+        workload: what requests look like.
+        loads: one after the other on the same engine.
+        requests: per load.
+        usd_per_h: of the offer; None: its own price.
+        limit_s: a trial that takes longer is stopped: the most it can cost.
+        timeout_s: of one request.
+        slos: on single requests, for the goodput.
+        keep: a folder where every request's record is kept.
+        run: tags the hosts of this study.
+        trust: start also what the engine's known constraints rule out (to record how it fails).
+    """
+
+    provider: Provider
+    engine: Engine
+    model: str
+    workload: Workload
+    loads: Sequence[Closed | Open | Trace]
+    requests: int = 64
+    warmup_s: float = 0.0
+    limit_s: float = 180.0
+    timeout_s: float = 30.0
+    slos: Sequence[SLO] = ()
+    keep: Path | None = None
+    run: str = "cloudbandit"
+    trust: bool = False
+    _offers: dict[str, Any] = field(init=False, repr=False)
+
+    def __post_init__(self) -> None:
+        if not self.loads or self.requests < 1:
+            raise UsageError("a live trial needs at least one load and one request")
+        offers = list(self.provider.offers())
+        self._offers = {o.instance_type: o for o in offers}
+
+    def domain(self) -> Domain:
+        """An arm per offer, the engine's knobs in each; inactive knobs are absent."""
+        listing = Listing(self.engine.configs())
+        return Domain(dict.fromkeys(self._offers, listing))
+
+    def facts(self, candidate: Candidate) -> Mapping[str, float]:
+        """The price of the arm's offer."""
+        return {"price_usd_per_h": self._offers[candidate.arm[0]].on_demand_usd_per_h}
+
+    def quote(self, candidate: Candidate) -> Quote:
+        """The price for the longest a trial may take."""
+        usd_per_h = self._offers[candidate.arm[0]].on_demand_usd_per_h
+        return Quote(usd_per_h * self.limit_s / 3600, self.limit_s)
+
+    def evaluate(self, trial: Trial, run: Run) -> Result:
+        """See `cloudbandit.protocols.Objective.evaluate`."""
+        why = None if self.trust else self.engine.why_not(trial.candidate.config)
+        if why is not None:
+            return Result(Status.FAILED, reason="known_constraint", error=why)
+        offer = self._offers[trial.candidate.arm[0]]
+        key = f"{self.run}-{trial.number}-{trial.seed}"
+        began = time.monotonic()
+        try:
+            with lease(self.provider, offer, run=self.run, key=key, seconds=self.limit_s) as host:
+                result = self._on(host, trial, run, began)
+        except OSError as error:
+            if error.errno != errno.ENOSPC:
+                raise
+            result = {"status": Status.UNAVAILABLE, "reason": "disk_full", "error": str(error)}
+        seconds = time.monotonic() - began
+        return Result(seconds=seconds, spent_usd=offer.on_demand_usd_per_h * seconds / 3600, **result)
+
+    def _on(self, host: Host, trial: Trial, run: Run, began: float) -> dict[str, Any]:
+        log = ""
+        try:
+            model = self.engine.prepare(host, self.model)
+            host.put(Path(client.__file__), _CLIENT)
+            with running(host, self.engine, trial.candidate.config, model, cancelled=lambda: run.cancelled) as engine:
+                try:
+                    self._canary(host, engine, trial)
+                    return self._loads(host, engine, trial, run, began)
+                finally:
+                    log = engine.tail()
+        except StartFailed as failed:
+            return {"status": Status.FAILED, "reason": failed.reason, "error": f"{failed}\n{failed.log}"}
+        except _Failed as failed:
+            status = Status.INTERRUPTED if failed.reason == "cancelled" else Status.FAILED
+            return {"status": status, "reason": failed.reason, "error": f"{failed}\n{log}"}
+
+    def _canary(self, host: Host, engine: Running, trial: Trial) -> None:
+        """One request: readiness is no promise that an engine can answer."""
+        records = self._send(host, engine, Closed(1), 1, trial.seed + 1, "canary")
+        self._check(records, engine)
+
+    def _loads(self, host: Host, engine: Running, trial: Trial, run: Run, began: float) -> dict[str, Any]:
+        rows, summary = [], None
+        artifacts: dict[str, str] = {}
+        for i, load in enumerate(self.loads):
+            if run.cancelled or time.monotonic() - began > self.limit_s:
+                raise _Failed("cancelled" if run.cancelled else "request_timeout", "stopped between two loads")
+            records = self._send(host, engine, load, self.requests, trial.seed + 100 * (i + 1), f"load-{i}")
+            self._check(records, engine)
+            summary = summarize(records, warmup_s=self.warmup_s, slos=self.slos)
+            rows.append({**_level(load), **summary.metrics})
+            if self.keep is not None:
+                artifacts[f"records_{i}"] = str(self._kept(records, trial, i))
+            run.log(f"{load}: {_short(summary)}")
+        assert summary is not None
+        metrics = {**summary.metrics, "start_s": engine.start_s}
+        return {"metrics": metrics, "rows": rows, "artifacts": artifacts}
+
+    def _send(
+        self, host: Host, engine: Running, load: Closed | Open | Trace, n: int, seed: int, name: str
+    ) -> list[dict[str, Any]]:
+        made = plan(
+            self.workload,
+            load,
+            url=engine.url,
+            model=self.model,
+            seed=seed,
+            requests=n,
+            timeout_s=self.timeout_s,
+            chat=self.engine.text_prompts,
+            extra=self.engine.extra,
+        )
+        with tempfile.TemporaryDirectory() as folder:
+            local = Path(folder) / "plan.json"
+            local.write_text(json.dumps(made))
+            host.put(local, f"{name}.json")
+            done = host.run([host.python, "-I", "-S", _CLIENT, f"{name}.json", f"{name}.jsonl"], timeout_s=self.limit_s)
+            if done.code is None:
+                raise _Failed("request_timeout", f"the load was not over after {self.limit_s:g} s")
+            if done.code != 0:
+                raise RuntimeError(f"the load generator ended with {done.code}: {done.output}")
+            back = Path(folder) / "records.jsonl"
+            host.get(f"{name}.jsonl", back)
+            return [json.loads(line) for line in back.read_text().splitlines()]
+
+    def _check(self, records: Sequence[Mapping[str, Any]], engine: Running) -> None:
+        """Raise where not a single request succeeded."""
+        if any(r["status"] == client.OK for r in records):
+            return
+        kind, count = Counter(r["status"] for r in records).most_common(1)[0]
+        text = f"{count} of {len(records)} requests ended {kind}: {records[0].get('error', '')}"
+        died = kind in ("refused", "truncated") and engine.process.poll() is not None
+        raise _Failed("engine_died" if died else _OF_STATUS.get(kind, "request_error"), text)
+
+    def _kept(self, records: Sequence[Mapping[str, Any]], trial: Trial, i: int) -> Path:
+        assert self.keep is not None
+        self.keep.mkdir(parents=True, exist_ok=True)
+        path = self.keep / f"trial-{trial.number}-{trial.replicate}-{i}.jsonl"
+        with tempfile.NamedTemporaryFile("w", dir=self.keep, delete=False) as file:
+            file.writelines(json.dumps(r) + "\n" for r in records)
+        shutil.move(file.name, path)
+        return path
+
+
+def _level(load: Closed | Open | Trace) -> dict[str, float]:
+    if isinstance(load, Closed):
+        return {"users": float(load.users)}
+    return {"rate_per_s": load.rate_per_s} if isinstance(load, Open) else {"speed": load.speed}
+
+
+def _short(summary: Summary) -> str:
+    shown = ("ttft_p50_ms", "tpot_p50_ms", "output_tok_per_s", "failure_rate")
+    return ", ".join(f"{m} {summary.metrics[m]:.4g}" for m in shown if m in summary.metrics)

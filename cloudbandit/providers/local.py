@@ -1,0 +1,176 @@
+"""This machine as a provider: hosts are folders, processes are guarded."""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import shutil
+import socket
+import subprocess
+import sys
+import tempfile
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+
+from cloudbandit.errors import UsageError
+from cloudbandit.protocols import Finished
+from cloudbandit.providers import guard
+from cloudbandit.providers.prices import Offer
+
+_GUARD = Path(guard.__file__)
+_TAIL_BYTES = 20_000
+
+
+class LocalProcess:
+    """A guarded process: it ends with `stop`, and within seconds of this process's end, however that comes."""
+
+    def __init__(self, argv: Sequence[str], env: Mapping[str, str], folder: Path, log: Path, grace_s: float) -> None:
+        self.log = log
+        self._grace_s = grace_s
+        with log.open("ab") as out:
+            self._guard = subprocess.Popen(
+                [sys.executable, "-I", "-S", str(_GUARD), *argv],
+                stdin=subprocess.PIPE,
+                stdout=out,
+                stderr=subprocess.STDOUT,
+                cwd=folder,
+                env={**os.environ, **env, "GUARD_GRACE_S": str(grace_s)},
+                start_new_session=True,
+            )
+
+    @property
+    def pid(self) -> int:
+        """Of the guard; the program is its child."""
+        return self._guard.pid
+
+    def poll(self) -> int | None:
+        """The exit code, or None while it runs."""
+        return self._guard.poll()
+
+    def tail(self, lines: int = 30) -> str:
+        """The last lines of its output."""
+        with contextlib.suppress(OSError), self.log.open("rb") as file:
+            file.seek(max(0, self.log.stat().st_size - _TAIL_BYTES))
+            return "\n".join(file.read().decode("utf-8", "replace").splitlines()[-lines:])
+        return ""
+
+    def stop(self) -> int:
+        """Interrupt, wait for the grace, kill; idempotent."""
+        if self._guard.stdin is not None and not self._guard.stdin.closed:
+            self._guard.stdin.close()
+        try:
+            return self._guard.wait(self._grace_s + 5.0)
+        except subprocess.TimeoutExpired:
+            self._guard.kill()  # the kernel then kills the program
+            return self._guard.wait()
+
+
+class LocalHost:
+    """A folder on this machine. Paths are relative to it; closing it stops what runs there and removes it."""
+
+    def __init__(self, folder: Path | None = None) -> None:
+        self.name = "local"
+        self.python = sys.executable
+        self._kept = folder is not None
+        self.folder = Path(tempfile.mkdtemp(prefix="cloudbandit-")) if folder is None else folder
+        self.folder.mkdir(parents=True, exist_ok=True)
+        self._processes: list[LocalProcess] = []
+        self.closed = False
+
+    def path(self, remote: str) -> Path:
+        """Where a path of this host lies."""
+        path = (self.folder / remote).resolve()
+        if not path.is_relative_to(self.folder.resolve()):
+            raise UsageError(f"{remote!r} leaves the host's folder")
+        return path
+
+    def run(self, argv: Sequence[str], *, timeout_s: float, env: Mapping[str, str] | None = None) -> Finished:
+        """Run to the end; a program that takes longer is stopped, and its code is None."""
+        log = self.folder / f"run-{len(self._processes)}.log"
+        process = self.start(argv, env=env, log=log.name)
+        try:
+            code: int | None = process._guard.wait(timeout_s)
+        except subprocess.TimeoutExpired:
+            code = None
+        finally:
+            process.stop()
+        return Finished(code, process.tail(200))
+
+    def start(
+        self,
+        argv: Sequence[str],
+        *,
+        env: Mapping[str, str] | None = None,
+        log: str = "engine.log",
+        grace_s: float = 5.0,
+    ) -> LocalProcess:
+        """Start in the background; see `cloudbandit.protocols.Host.start`."""
+        if self.closed:
+            raise UsageError("the host is closed")
+        process = LocalProcess(argv, env or {}, self.folder, self.path(log), grace_s)
+        self._processes.append(process)
+        return process
+
+    def put(self, local: Path, remote: str) -> None:
+        target = self.path(remote)
+        target.parent.mkdir(parents=True, exist_ok=True)
+        shutil.copyfile(local, target)
+
+    def get(self, remote: str, local: Path) -> None:
+        shutil.copyfile(self.path(remote), local)
+
+    def free_port(self) -> int:
+        """A port nobody listens on just now."""
+        with socket.socket() as probe:
+            probe.bind(("127.0.0.1", 0))
+            return int(probe.getsockname()[1])
+
+    def forward(self, port: int) -> str:
+        """The address under which this process reaches a port of the host."""
+        return f"http://127.0.0.1:{port}"
+
+    def close(self) -> None:
+        """Idempotent."""
+        self.closed = True
+        for process in self._processes:
+            process.stop()
+        if not self._kept:
+            shutil.rmtree(self.folder, ignore_errors=True)
+
+
+class LocalProvider:
+    """This machine, as one offer.
+
+    Args:
+        usd_per_h: what an hour of it is worth; budgets in USD count it.
+    """
+
+    name = "local"
+
+    def __init__(self, usd_per_h: float = 0.01) -> None:
+        self.usd_per_h = usd_per_h
+        self._hosts: dict[str, LocalHost] = {}
+
+    def offers(self) -> list[Offer]:
+        """This machine."""
+        cores = len(os.sched_getaffinity(0))
+        memory_gib = os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES") / 2**30
+        return [
+            Offer("local", "here", "this-machine", "", 0, cores, memory_gib, self.usd_per_h, None, "", "this machine")
+        ]
+
+    def launch(self, offer: Offer, *, run: str, key: str, expires: float) -> LocalHost:
+        """A host per key; launching a key again gives the host it already has."""
+        if key not in self._hosts or self._hosts[key].closed:
+            self._hosts[key] = LocalHost()
+        return self._hosts[key]
+
+    def destroy(self, key: str) -> None:
+        """Idempotent."""
+        host = self._hosts.pop(key, None)
+        if host is not None:
+            host.close()
+
+    def hosts(self, run: str) -> list[str]:
+        """Keys of hosts that are up. What another process left is none: its guards ended with it."""
+        return [key for key, host in self._hosts.items() if not host.closed]

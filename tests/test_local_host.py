@@ -1,0 +1,119 @@
+"""Hosts on this machine: what runs there ends with them, and with whoever started it, whatever way that ends."""
+
+import os
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import pytest
+
+from cloudbandit.errors import UsageError
+from cloudbandit.providers.lease import lease
+from cloudbandit.providers.local import LocalHost, LocalProvider
+
+FAMILY = """
+import os, subprocess, sys, time
+child = subprocess.Popen([sys.executable, "-c", "import time, signal; signal.signal(2, signal.SIG_IGN); time.sleep(600)"],
+                         start_new_session=True)
+open("pids", "w").write(f"{os.getpid()} {child.pid}")
+time.sleep(600)
+"""
+
+
+def _alive(pid):
+    try:
+        return Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[0] != "Z"
+    except OSError:
+        return False
+
+
+def _wait(condition, seconds=5.0):
+    until = time.monotonic() + seconds
+    while not condition():
+        assert time.monotonic() < until, "not within the time allowed"
+        time.sleep(0.02)
+
+
+def _pids(folder):
+    _wait(lambda: (folder / "pids").exists() and len((folder / "pids").read_text().split()) == 2)
+    return [int(p) for p in (folder / "pids").read_text().split()]
+
+
+@pytest.fixture
+def host():
+    host = LocalHost()
+    yield host
+    host.close()
+
+
+def test_a_program_runs_to_its_end_or_to_its_time(host):
+    done = host.run([host.python, "-c", "print('hello'); raise SystemExit(3)"], timeout_s=20)
+    assert (done.code, done.output) == (3, "hello")
+    assert host.run([host.python, "-c", "import time; time.sleep(60)"], timeout_s=0.3).code is None
+    assert host.run(["no-such-program"], timeout_s=5).code == 127
+
+
+def test_files_go_there_and_back_and_stay_inside(host, tmp_path):
+    (tmp_path / "a").write_text("x")
+    host.put(tmp_path / "a", "deep/b")
+    host.get("deep/b", tmp_path / "c")
+    assert (tmp_path / "c").read_text() == "x"
+    with pytest.raises(UsageError, match="leaves the host's folder"):
+        host.put(tmp_path / "a", "../b")
+
+
+def test_stopping_ends_descendants_that_left_their_group(host):
+    process = host.start([host.python, "-c", FAMILY], grace_s=0.3)
+    pids = _pids(host.folder)
+    assert process.poll() is None
+    process.stop()
+    assert not any(map(_alive, pids))
+    process.stop()
+
+
+def test_a_program_that_ends_leaves_no_child_behind(host):
+    host.start([host.python, "-c", FAMILY.replace("time.sleep(600)\n", "")], grace_s=0.2)
+    _, child = _pids(host.folder)
+    _wait(lambda: not _alive(child))
+
+
+@pytest.mark.parametrize("victim", ["parent", "guard"])
+def test_nothing_lives_on_after_a_kill(tmp_path, victim):
+    code = (
+        "import sys, time; from pathlib import Path; from cloudbandit.providers.local import LocalHost\n"
+        f"p = LocalHost(Path({str(tmp_path)!r})).start([sys.executable, '-c', {FAMILY!r}], grace_s=0.5)\n"
+        "print(p.pid, flush=True); time.sleep(600)"
+    )
+    with subprocess.Popen([sys.executable, "-c", code], stdout=subprocess.PIPE, text=True) as parent:
+        guard = int(parent.stdout.readline())
+        pids = _pids(tmp_path)
+        os.kill(parent.pid if victim == "parent" else guard, signal.SIGKILL)
+        # a killed guard takes the program with it; a grandchild in a session of its own is the init's then
+        gone = [*pids, guard] if victim == "parent" else [pids[0], guard]
+        if victim == "guard":
+            os.kill(parent.pid, signal.SIGKILL)
+        _wait(lambda: not any(map(_alive, gone)))
+        for pid in pids:
+            if _alive(pid):
+                os.kill(pid, signal.SIGKILL)
+
+
+def test_a_lease_gives_back_whatever_happens():
+    provider = LocalProvider()
+    (offer,) = provider.offers()
+    folders = []
+
+    def work():
+        with lease(provider, offer, run="r", key="k", seconds=60) as host:
+            assert provider.hosts("r") == ["k"]
+            folders.append(host.folder)
+            host.close()
+            host.start(["true"])
+
+    with pytest.raises(UsageError, match="closed"):
+        work()
+    assert provider.hosts("r") == []
+    assert not folders[0].exists()
+    provider.destroy("k")
