@@ -21,7 +21,7 @@ CORE = [
     "study",
 ]
 PLUGINS = ["optimizers", "tables", "providers", "engines", "loadgen", "objectives"]
-APPLICATIONS = ["api", "recommend", "replay", "testing", "analysis", "cli", "__main__"]
+APPLICATIONS = ["api", "recommend", "replay", "studyfile", "testing", "analysis", "cli", "__main__"]
 RANK = {"__init__": -1} | {name: i for i, name in enumerate(CORE)}
 RANK |= {name: len(CORE) for name in PLUGINS} | {name: len(CORE) + 1 + i for i, name in enumerate(APPLICATIONS)}
 MAY = {("objectives", name) for name in ("tables", "providers", "engines", "loadgen")}  # the one sibling exception

@@ -155,6 +155,11 @@ def resume(
         name = _pick(opened, study)
         spec = opened.spec(name)
     assert isinstance(opened, Store)
+    if spec.get("kind") == "live":
+        from cloudbandit.cli.live import run_live
+
+        run_live(spec, store, json_)
+        return
     if spec.get("kind") != "replay":
         raise UsageError(
             f"the study {name!r} was started from Python, so only that program can go on with it: run it again"

@@ -162,6 +162,10 @@ class LiveObjective:
             run.log(f"{load}: {_short(summary)}")
         assert summary is not None
         metrics = {**summary.metrics, "start_s": engine.start_s}
+        tokens = metrics.get("output_tok_per_s", 0.0)
+        if tokens > 0:
+            price = self._offers[trial.candidate.arm[0]].on_demand_usd_per_h
+            metrics["usd_per_million_output_tokens"] = price / (tokens * 3600) * 1e6
         return {"metrics": metrics, "rows": rows, "artifacts": artifacts}
 
     def _send(

@@ -1,0 +1,127 @@
+"""``run`` and ``export``: live studies from a file."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+
+from cloudbandit.cli.common import NOT_FEASIBLE, Json, StoreOption, StudyName, app, config_text, err, out, print_json
+
+if TYPE_CHECKING:
+    from cloudbandit.study import Report
+    from cloudbandit.trial import Observation
+
+
+@app.command()
+def run(
+    file: Annotated[Path, typer.Argument(metavar="STUDY.TOML", help="See docs/live.md.")],
+    store: StoreOption = None,
+    json_: Json = False,
+) -> None:
+    """Run a live study: engines are started, measured and stopped, trial by trial. A second run goes on where it stopped."""
+    from cloudbandit.studyfile import load
+
+    spec = load(file)
+    run_live(spec, store or spec["study"].get("store") or f"{spec['study']['name']}.db", json_)
+
+
+def run_live(spec: Mapping[str, Any], url: str, json_: bool) -> None:
+    """Run or resume; the store holds every trial."""
+    from cloudbandit.studyfile import LiveStudy, opened
+
+    live = LiveStudy.of(spec)
+    try:
+        with opened(url) as store:
+            report = live.run(store, None if json_ else _printer(live.goal.metrics[0]))
+    except KeyboardInterrupt:
+        err.print(f"stopped; go on with: cloudbandit resume --store {url} --study {live.name!r}", markup=False)
+        raise
+    best = report.incumbent
+    if json_:
+        print_json(
+            {
+                "study": live.name,
+                "store": url,
+                "evaluations": report.evaluations,
+                "incumbent": None if best is None else _described(best),
+                "spent_usd": report.spent_usd,
+                "stop_reason": report.stop_reason,
+            }
+        )
+    else:
+        _print(report, live.goal.metrics[0], url)
+    if best is None:
+        raise typer.Exit(NOT_FEASIBLE)
+
+
+def _described(o: Observation) -> dict[str, Any]:
+    return {"arm": "/".join(o.candidate.arm), "config": dict(o.candidate.config), "metrics": dict(o.result.metrics)}
+
+
+def _printer(metric: str) -> Callable[[Observation], None]:
+    def show(o: Observation) -> None:
+        value = o.result.metrics.get(metric)
+        said = f"{metric} {value:.4g}" if value is not None else f"{o.result.status} {o.result.reason}"
+        met = "" if o.score is None or o.score.rank or o.score.feasible else "  (violates an SLO)"
+        text = f"trial {o.trial.number:3}  {o.result.seconds:5.1f} s  {said}{met}  {config_text(o.candidate)}"
+        err.print(text, highlight=False, markup=False, soft_wrap=True)
+
+    return show
+
+
+def _print(report: Report, metric: str, url: str) -> None:
+    from rich.table import Table as Grid
+
+    grid = Grid(show_header=False, box=None, pad_edge=False)
+    best = report.incumbent or report.least_violating
+    if report.incumbent is None:
+        out.print("[bold red]no evaluated configuration meets the SLOs[/]")
+    if best is not None:
+        label = "[bold]recommended[/]" if report.incumbent else "nearest miss (not an answer)"
+        grid.add_row(
+            label, f"[bold green]{config_text(best.candidate)}[/]" if report.incumbent else config_text(best.candidate)
+        )
+        for name in dict.fromkeys([metric, "ttft_p95_ms", "tpot_p50_ms", "output_tok_per_s", "failure_rate"]):
+            if name in best.result.metrics:
+                grid.add_row(name, f"{best.result.metrics[name]:.4g}")
+    failed = [o for o in report.observations if o.result.status != "ok"]
+    reasons = sorted({o.result.reason for o in failed})
+    grid.add_row(
+        "trials", f"{report.evaluations}, {len(failed)} of them failed{': ' + ', '.join(reasons) if reasons else ''}"
+    )
+    grid.add_row("spent", f"{report.spent_usd:.4g} USD, {report.elapsed_s:.0f} s")
+    grid.add_row("stopped by", report.stop_reason)
+    grid.add_row("store", url)
+    out.print(grid)
+
+
+@app.command()
+def export(
+    store: Annotated[str, typer.Option("--store", metavar="URL")],
+    to: Annotated[Path, typer.Option("--to", metavar="FOLDER", help="Where runs.csv and table.toml go.")],
+    study: StudyName = None,
+    workload: Annotated[
+        str | None, typer.Option("--workload", help="Name of the workload; by default the study's.")
+    ] = None,
+    licence: Annotated[str, typer.Option("--licence")] = "",
+    json_: Json = False,
+) -> None:
+    """Write a study's trials as a recorded table that anyone can replay."""
+    from cloudbandit.cli.replay import _existing, _pick
+    from cloudbandit.tables.export import write_table
+
+    with _existing(store) as opened:
+        name = _pick(opened, study)
+        trials = [(t.trial, t.result) for t in opened.trials(name)]
+    rows = write_table(
+        to, trials, workload=workload or name, licence=licence, source=f"study {name}, exported by cloudbandit"
+    )
+    if json_:
+        print_json({"study": name, "rows": rows, "folder": str(to)})
+    else:
+        out.print(
+            f"{rows} rows → {to}/runs.csv; check them with: cloudbandit table check {to}", highlight=False, markup=False
+        )

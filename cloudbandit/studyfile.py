@@ -1,0 +1,238 @@
+"""``study.toml``: a live study as a file. The format is documented in docs/live.md.
+
+The parsed file is plain data and goes into the store, so that a study can be continued from its store alone.
+"""
+
+from __future__ import annotations
+
+import difflib
+import tomllib
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from cloudbandit.budget import Budget
+from cloudbandit.engines.engine import Engine
+from cloudbandit.errors import DataError, UnknownNameError, UsageError
+from cloudbandit.goal import SLO, SLOGoal, resolve_metric
+from cloudbandit.loadgen.workloads import Closed, Empirical, Fixed, LogNormal, Open, Trace, Workload
+from cloudbandit.objectives.live import LiveObjective
+from cloudbandit.optimizers.registry import make_factory
+from cloudbandit.pools import Serial
+from cloudbandit.providers.local import LocalProvider
+from cloudbandit.store import Store
+from cloudbandit.study import Report, Study
+from cloudbandit.tables.registry import bundled
+from cloudbandit.trial import Observation
+
+KIND = "live"
+_KEYS = {
+    "study": {"name", "minimize", "slos", "optimizer", "trials", "usd", "seconds", "seed", "store", "keep_records"},
+    "provider": {"name", "usd_per_h"},
+    "engine": {"name", "model", "knobs"},
+    "workload": {"lengths", "input_tokens", "output_tokens", "sigma", "shared_prefix_tokens", "prefixes"},
+    "load": {
+        "users",
+        "rate_per_s",
+        "burstiness",
+        "trace",
+        "speed",
+        "requests",
+        "warmup_s",
+        "timeout_s",
+        "trial_limit_s",
+    },
+}
+_STATISTICS = ("mean", "p50", "p90", "p95", "p99")
+METRICS = (
+    *(f"{m}_{s}_ms" for m in ("ttft", "nttft", "itl", "tpot", "e2e") for s in _STATISTICS),
+    "output_tok_per_s",
+    "requests_per_s",
+    "failure_rate",
+    "start_s",
+    "usd_per_million_output_tokens",
+)
+"""What a live trial measures."""
+
+
+def _openvino(**knobs: Any) -> Engine:
+    from cloudbandit.engines.openvino import OpenVINO
+
+    return OpenVINO(**knobs)
+
+
+ENGINES: Mapping[str, Callable[..., Engine]] = {"openvino": _openvino}
+
+
+def load(path: str | Path) -> dict[str, Any]:
+    """Read and check a ``study.toml``; what is wrong is told before anything starts.
+
+    Raises:
+        DataError: no such file, or no TOML.
+        UsageError: unknown or missing keys, or values that make no sense.
+    """
+    path = Path(path).expanduser()
+    try:
+        raw = tomllib.loads(path.read_text(encoding="utf-8"))
+    except FileNotFoundError:
+        raise DataError(f"there is no study at {path}; docs/live.md shows one") from None
+    except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
+        raise DataError(f"{path} is not TOML: {error}") from None
+    for section, content in raw.items():
+        if section not in _KEYS or not isinstance(content, dict):
+            raise UsageError(f"{path}: unknown section [{section}]{_hint(section, _KEYS)}; known: {', '.join(_KEYS)}")
+        for key in content:
+            if key not in _KEYS[section]:
+                known = ", ".join(sorted(_KEYS[section]))
+                raise UsageError(
+                    f"{path}: unknown key {key!r} in [{section}]{_hint(key, _KEYS[section])}; known: {known}"
+                )
+    missing = [s for s in ("study", "engine", "workload", "load") if s not in raw]
+    if missing:
+        raise UsageError(f"{path} lacks [{missing[0]}]; a study needs [study], [engine], [workload] and [load]")
+    spec = {"kind": KIND, **raw}
+    spec["study"].setdefault("name", path.stem)
+    LiveStudy.of(spec)
+    return spec
+
+
+def _hint(name: str, known: Any) -> str:
+    close = difflib.get_close_matches(name, list(known), n=1)
+    return f" (did you mean {close[0]!r}?)" if close else ""
+
+
+@dataclass(frozen=True)
+class LiveStudy:
+    """A study made from a file."""
+
+    spec: Mapping[str, Any]
+    objective: LiveObjective
+    goal: SLOGoal
+    optimizer: str
+    budget: Budget
+    seed: int
+
+    @classmethod
+    def of(cls, spec: Mapping[str, Any]) -> LiveStudy:
+        """From `load`'s data.
+
+        Raises:
+            UsageError: a value makes no sense; the message names its key.
+        """
+        study = spec["study"]
+        budget = Budget(study.get("trials"), study.get("usd"), study.get("seconds"))
+        if not isinstance(study.get("seed", 0), int) or study.get("seed", 0) < 0:
+            raise UsageError(f"study.seed is {study['seed']!r}; it must be a whole number ≥ 0")
+        slos = []
+        for text in study.get("slos", []):
+            slo = SLO.parse(text)
+            slos.append(SLO(resolve_metric(slo.metric, METRICS), slo.limit, slo.at_most))
+        goal = SLOGoal(resolve_metric(study.get("minimize", "tpot_p50_ms"), METRICS), slos)
+        optimizer = study.get("optimizer", "cloudbandit:gp")
+        make_factory(optimizer, budget.trials)
+        return cls(spec, _objective(spec), goal, optimizer, budget, study.get("seed", 0))
+
+    @property
+    def name(self) -> str:
+        return str(self.spec["study"]["name"])
+
+    def run(self, store: Store | None, on_trial: Callable[[Observation], None] | None = None) -> Report:
+        """Run, or go on where the store says it stopped."""
+        pool = Serial()
+        try:
+            study = Study(
+                self.objective.domain(),
+                self.objective,
+                self.goal,
+                make_factory(self.optimizer, self.budget.trials),
+                self.budget,
+                pool=pool,
+                store=store,
+                name=self.name,
+                seed=self.seed,
+                identity={"optimizer": self.optimizer, "spec": _stable(self.spec)},
+                spec=dict(self.spec),
+                on_trial=on_trial,
+            )
+            return study.run()
+        finally:
+            pool.close()
+
+
+def _stable(spec: Mapping[str, Any]) -> str:
+    """What makes two runs the same study: everything but how long it may go on, and where it is kept."""
+    loose = {"trials", "usd", "seconds", "store", "keep_records"}
+    kept = {s: {k: v for k, v in c.items() if s != "study" or k not in loose} for s, c in spec.items() if s != "kind"}
+    return repr(sorted((s, sorted(c.items(), key=lambda i: i[0])) for s, c in kept.items()))
+
+
+def _objective(spec: Mapping[str, Any]) -> LiveObjective:
+    study, engine, load_ = spec["study"], spec["engine"], spec["load"]
+    if engine.get("name") not in ENGINES:
+        raise UnknownNameError("engine", str(engine.get("name")), ENGINES)
+    provider = spec.get("provider", {})
+    if provider.get("name", "local") != "local":
+        raise UnknownNameError("provider", str(provider["name"]), ("local",))
+    usd_per_h = provider.get("usd_per_h", 0.05)
+    if not isinstance(usd_per_h, int | float) or usd_per_h <= 0:
+        raise UsageError(f"provider.usd_per_h is {usd_per_h!r}; it must be a number > 0")
+    keep = study.get("keep_records")
+    return LiveObjective(
+        LocalProvider(float(usd_per_h)),
+        ENGINES[engine["name"]](**engine.get("knobs", {})),
+        str(engine.get("model", "tiny-llama")),
+        _workload(spec["workload"]),
+        _loads(load_),
+        requests=int(load_.get("requests", 64)),
+        warmup_s=float(load_.get("warmup_s", 0.0)),
+        limit_s=float(load_.get("trial_limit_s", 180.0)),
+        timeout_s=float(load_.get("timeout_s", 30.0)),
+        keep=None if keep is None else Path(keep).expanduser(),
+        run=str(study["name"]),
+    )
+
+
+def _workload(section: Mapping[str, Any]) -> Workload:
+    lengths = section.get("lengths", "lognormal")
+    inputs, outputs = section.get("input_tokens", 128), section.get("output_tokens", 32)
+    drawn: Any
+    if lengths == "fixed":
+        drawn = Fixed(int(inputs), int(outputs))
+    elif lengths == "lognormal":
+        sigma = float(section.get("sigma", 0.5))
+        drawn = LogNormal(float(inputs), float(outputs), sigma, sigma)
+    elif lengths == "llm-pilot":
+        drawn = Empirical.load(bundled() / "llm-pilot" / "requests.csv")
+    elif str(lengths).endswith(".csv"):
+        drawn = Empirical.load(lengths)
+    else:
+        raise UsageError(
+            f"workload.lengths is {lengths!r}; allowed: fixed, lognormal, llm-pilot, or a CSV file of lengths"
+        )
+    return Workload(drawn, int(section.get("shared_prefix_tokens", 0)), int(section.get("prefixes", 1)))
+
+
+def _loads(section: Mapping[str, Any]) -> list[Closed | Open | Trace]:
+    kinds = [k for k in ("users", "rate_per_s", "trace") if k in section]
+    if len(kinds) != 1:
+        raise UsageError(f"[load] needs one of users, rate_per_s and trace, got {', '.join(kinds) or 'none'}")
+    value = section[kinds[0]]
+    several: Sequence[Any] = value if isinstance(value, list) else [value]
+    if kinds[0] == "users":
+        return [Closed(int(v)) for v in several]
+    if kinds[0] == "rate_per_s":
+        return [Open(float(v), float(section.get("burstiness", 1.0))) for v in several]
+    return [Trace.load(v, float(section.get("speed", 1.0))) for v in several]
+
+
+@contextmanager
+def opened(url: str | None) -> Iterator[Store | None]:
+    """A store for as long as it is needed."""
+    store = Store(url) if url else None
+    try:
+        yield store
+    finally:
+        if store is not None:
+            store.close()

@@ -1,0 +1,112 @@
+"""Turn finished trials into a recorded table that anyone can replay: ``runs.csv`` and ``table.toml``."""
+
+from __future__ import annotations
+
+import csv
+import json
+from collections.abc import Iterable, Mapping, Sequence
+from pathlib import Path
+
+from cloudbandit.errors import TableError
+from cloudbandit.trial import Result, Trial, Value
+
+_RESERVED = ("workload", "arm", "status", "reason", "replicate", "order", "seconds", "spent_usd")
+_KINDS: Mapping[type, str] = {bool: "bool", int: "int", float: "float", str: "choice"}
+
+
+def _kind(name: str, values: Iterable[Value]) -> str:
+    types = {type(v) for v in values}
+    if types == {int, float}:
+        return "float"
+    if len(types) != 1:
+        raise TableError(f"the parameter {name!r} has values of several types: {sorted(t.__name__ for t in types)}")
+    return _KINDS[types.pop()]
+
+
+def write_table(
+    folder: Path,
+    trials: Sequence[tuple[Trial, Result]],
+    *,
+    workload: str,
+    licence: str = "",
+    source: str = "",
+    facts: Mapping[str, object] | None = None,
+) -> int:
+    """Write a folder that `cloudbandit.tables.registry.load_table` reads.
+
+    A failed trial is a row too. Inactive parameters are empty. Trials that say nothing about their config (the cloud's doing)
+    are left out.
+
+    Args:
+        trials: in the order they ran.
+        workload: the one value of the column ``workload``.
+        facts: of the machine, versions, …; written to ``machine.json``.
+
+    Returns:
+        the number of rows.
+
+    Raises:
+        TableError: nothing to write, or names that a table cannot hold.
+    """
+    kept = [(t, r) for t, r in trials if r.status.informative]
+    if not kept:
+        raise TableError("there is no finished trial to export")
+    params = sorted({name for t, _ in kept for name in t.candidate.config})
+    metrics = sorted({name for _, r in kept for name in r.metrics})
+    clash = [name for name in (*params, *metrics) if name in _RESERVED] or sorted(set(params) & set(metrics))
+    if clash:
+        raise TableError(f"{clash[0]!r} is a parameter or metric, and a column of the table too; rename it")
+    if not params or not metrics:
+        raise TableError(
+            "a table needs at least one parameter and one metric; no trial succeeded, or nothing was varied"
+        )
+    folder.mkdir(parents=True, exist_ok=True)
+    partial = folder / "runs.csv.part"
+    with partial.open("w", newline="", encoding="utf-8") as file:
+        writer = csv.writer(file, lineterminator="\n")
+        writer.writerow(
+            ["workload", "arm", *params, "status", "reason", "replicate", "order", "seconds", "spent_usd", *metrics]
+        )
+        for order, (t, r) in enumerate(kept):
+            config = [_text(t.candidate.config.get(p)) for p in params]
+            row = ["/".join(t.candidate.arm), *config, str(r.status), r.reason, t.replicate, order]
+            values = [f"{r.metrics[m]:.6g}" if m in r.metrics else "" for m in metrics]
+            writer.writerow([workload, *row, f"{r.seconds:.6g}", f"{r.spent_usd:.6g}", *values])
+    partial.replace(folder / "runs.csv")
+    kinds = {p: _kind(p, [t.candidate.config[p] for t, _ in kept if p in t.candidate.config]) for p in params}
+    (folder / "table.toml").write_text(_manifest(folder.name, kinds, metrics, licence, source), encoding="utf-8")
+    if facts:
+        (folder / "machine.json").write_text(json.dumps(facts, indent=1) + "\n", encoding="utf-8")
+    return len(kept)
+
+
+def _text(value: Value | None) -> str:
+    if isinstance(value, bool):
+        return str(value).lower()
+    return "" if value is None else str(value)
+
+
+def _manifest(name: str, kinds: Mapping[str, str], metrics: Sequence[str], licence: str, source: str) -> str:
+    lines = ["[table]", f"name = {json.dumps(name)}", 'file = "runs.csv"', f"licence = {json.dumps(licence)}"]
+    lines += [f"source = {json.dumps(source)}", 'context = ["workload"]', 'arm = "arm"', "", "[params]"]
+    lines += [f"{json.dumps(p)} = {json.dumps(kind)}" for p, kind in kinds.items()]
+    lines += ["", "[metrics]"]
+    lines += [f"{json.dumps(m)} = {{ column = {json.dumps(m)}, unit = {json.dumps(_unit(m))} }}" for m in metrics]
+    lines += ["", "[spent]", 'usd = "spent_usd"', 'seconds = "seconds"', ""]
+    lines += ["[status]", 'column = "status"', 'ok = ["ok"]', 'timeout = ["timeout"]', 'stopped = ["stopped"]']
+    lines += [
+        'otherwise = "failed"',
+        'reason = "reason"',
+        "",
+        "[replay]",
+        'repeats = "mean"',
+        'missing = "exclude"',
+        "",
+    ]
+    return "\n".join(lines)
+
+
+def _unit(metric: str) -> str:
+    if "_per_" in metric:
+        return metric.rpartition("_per_")[0].rpartition("_")[2] + "/" + metric.rpartition("_per_")[2]
+    return {"ms": "ms", "s": "s", "usd": "USD", "rate": "1"}.get(metric.rpartition("_")[2], "")

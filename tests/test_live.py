@@ -1,0 +1,370 @@
+"""Live trials: every way they end on a scripted engine, and, marked slow, on a real one."""
+
+import errno
+import json
+import os
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+from typing import ClassVar
+
+import numpy as np
+import pytest
+from typer.testing import CliRunner
+
+from cloudbandit import Budget, Domain, SLOGoal, Status, Study, load_table, make_factory
+from cloudbandit.cli import app
+from cloudbandit.engines.engine import Engine, Knob
+from cloudbandit.engines.openvino import TINY, OpenVINO
+from cloudbandit.errors import DataError, TableError, UnknownNameError, UsageError
+from cloudbandit.goal import SLO
+from cloudbandit.loadgen.workloads import Closed, Fixed, LogNormal, Workload
+from cloudbandit.objectives.live import REASONS, LiveObjective
+from cloudbandit.providers.local import LocalHost, LocalProvider
+from cloudbandit.studyfile import METRICS, LiveStudy, load
+from cloudbandit.tables.export import write_table
+from cloudbandit.trial import Candidate, Result, Trial
+
+ROOT = Path(__file__).parent.parent
+
+
+class Scripted(Engine):
+    """The scripted server as an engine; how it misbehaves under requests is the model's name."""
+
+    name = "scripted"
+    knobs: ClassVar = (
+        Knob("itl_ms", (1, 2, 5), 1),
+        Knob("start", ("ready", "crash", "never"), "ready"),
+        Knob("batch", (1, 2), 1, when=("start", "ready")),
+    )
+    at_most: ClassVar = (("batch", "itl_ms"),)
+
+    def argv(self, host, config, port, model):
+        if config["start"] == "crash":
+            return [host.python, "-c", "print('no such device'); raise SystemExit(7)"]
+        if config["start"] == "never":
+            return [host.python, "-c", "import time; time.sleep(600)"]
+        times = ["--ttft", "0.005", "--itl", str(int(config["itl_ms"]) / 1e3)]
+        return [host.python, "-m", "cloudbandit.testing.stub_engine", "--port", str(port), *times]
+
+    def env(self, config):
+        return {"PYTHONPATH": str(ROOT)}
+
+    def version(self, host):
+        return "scripted"
+
+
+class Quiet:
+    cancelled, deadline = False, None
+
+    def report(self, partial):
+        return True
+
+    def log(self, message):
+        pass
+
+
+def _objective(model="good", **options):
+    defaults = {"requests": 4, "timeout_s": 0.5}
+    return LiveObjective(LocalProvider(), Scripted(), model, Workload(Fixed(5, 4)), [Closed(2)], **(defaults | options))
+
+
+def _trial(number=0, **config):
+    return Trial(number, Candidate("this-machine", {"itl_ms": 1, "start": "ready", "batch": 1} | config), seed=number)
+
+
+# ── knobs ──
+
+
+def test_knobs_are_a_space_with_conditions_and_known_constraints():
+    for engine in (Scripted(), OpenVINO()):
+        configs = engine.configs()
+        assert len({json.dumps(c, sort_keys=True) for c in configs}) == len(configs)
+        assert all(engine.why_not(c) is None for c in configs)
+        listed = {json.dumps(dict(c.config), sort_keys=True) for c in Domain({"a": engine.space()}).candidates}
+        assert listed == {json.dumps(c, sort_keys=True) for c in configs}
+    assert len(Scripted().configs()) == 5 + 3 + 3  # batch 2 exceeds itl_ms 1, and is absent unless ready
+
+
+def test_configs_outside_the_space_say_why():
+    engine = OpenVINO()
+    assert "no knob 'speed'" in engine.why_not({"speed": 1})
+    assert "allowed: 32, 64" in engine.why_not({"max_num_batched_tokens": 7})
+    assert "only where dynamic_split_fuse = False" in engine.why_not({"dynamic_split_fuse": True, "max_num_seqs": 4})
+    both = {"dynamic_split_fuse": False, "max_num_seqs": 128, "max_num_batched_tokens": 32}
+    assert "exceeds" in engine.why_not(both)
+    assert OpenVINO(threads=2).configs()[0]["threads"] == 2
+    with pytest.raises(UnknownNameError, match="knob of openvino"):
+        OpenVINO(speed=1)
+    with pytest.raises(UsageError, match="allowed: 1, 2"):
+        OpenVINO(threads=[2, 64])
+    with pytest.raises(UsageError, match="default"):
+        Knob("x", (1, 2), 3)
+
+
+# ── how trials end ──
+
+
+def test_a_good_trial_has_metrics_money_and_rows(tmp_path):
+    objective = _objective(keep=tmp_path)
+    objective.loads = [Closed(1), Closed(2)]
+    result = objective.evaluate(_trial(), Quiet())
+    assert result.status is Status.OK
+    assert [row["users"] for row in result.rows] == [1, 2]
+    assert result.metrics["failure_rate"] == 0
+    assert {"ttft_p95_ms", "tpot_p50_ms", "output_tok_per_s", "start_s"} <= set(result.metrics)
+    assert 0 < result.spent_usd <= objective.quote(_trial().candidate).usd
+    records = [json.loads(line) for line in Path(result.artifacts["records_1"]).read_text().splitlines()]
+    assert len(records) == 4
+    assert objective.provider.hosts("cloudbandit") == []
+    assert set(result.metrics) <= set(METRICS)
+
+
+@pytest.mark.parametrize(
+    ("config", "model", "reason", "told"),
+    [
+        ({"start": "crash"}, "good", "start_crash", "no such device"),
+        ({"start": "never"}, "good", "start_timeout", "not ready after"),
+        ({"batch": 2}, "good", "known_constraint", "exceeds"),
+        ({}, "empty", "empty_output", "without a token"),
+        ({}, "hang", "request_timeout", "no end after"),
+        ({}, "500", "request_error", "busy"),
+        ({}, "garbage", "request_error", "JSONDecodeError"),
+        ({}, "die", "request_error", "closed the connection"),
+    ],
+)
+def test_every_bad_end_has_its_reason_and_leaves_nothing_running(config, model, reason, told, monkeypatch):
+    monkeypatch.setattr(Scripted, "start_timeout_s", 0.7 if config.get("start") == "never" else 20.0)
+    objective = _objective(model)
+    config = config if config.get("start", "ready") == "ready" else {**config, "batch": None}
+    trial = Trial(
+        0, Candidate("this-machine", {k: v for k, v in _trial(**config).candidate.config.items() if v is not None})
+    )
+    result = objective.evaluate(trial, Quiet())
+    assert (result.status, result.reason) == (Status.FAILED, reason)
+    assert reason in REASONS
+    assert told in result.error
+    assert objective.provider.hosts("cloudbandit") == []
+
+
+def test_partial_failure_is_a_metric_not_a_failed_trial():
+    class Some(LiveObjective):
+        def _send(self, *args):
+            records = super()._send(*args)
+            if len(records) > 1:
+                records[0] = {**records[0], "status": "truncated"}
+            return records
+
+    objective = Some(LocalProvider(), Scripted(), "good", Workload(Fixed(5, 4)), [Closed(2)], requests=4)
+    result = objective.evaluate(_trial(), Quiet())
+    assert result.status is Status.OK
+    assert result.metrics["failure_rate"] == pytest.approx(0.25)
+
+
+def test_a_full_disk_is_not_the_configs_fault_and_a_bug_is_raised(monkeypatch):
+    def full(self, local, remote):
+        raise OSError(errno.ENOSPC, "No space left on device")
+
+    monkeypatch.setattr(LocalHost, "put", full)
+    result = _objective().evaluate(_trial(), Quiet())
+    assert (result.status, result.reason) == (Status.UNAVAILABLE, "disk_full")
+
+    def broken(self, local, remote):
+        raise PermissionError(errno.EACCES, "no")
+
+    monkeypatch.setattr(LocalHost, "put", broken)
+    with pytest.raises(PermissionError):
+        _objective().evaluate(_trial(), Quiet())
+
+
+def test_a_cancelled_trial_is_given_back():
+    class Cancelled(Quiet):
+        cancelled = True
+
+    result = _objective().evaluate(_trial(start="ready"), Cancelled())
+    assert result.status in (Status.INTERRUPTED, Status.FAILED)
+    assert result.reason in ("cancelled", "start_timeout")
+
+
+# ── studies, files, tables ──
+
+STUDY = """
+[study]
+name = "tiny"
+minimize = "tpot_ms"
+slos = ["failure_rate<=0"]
+optimizer = "random-wor"
+trials = 6
+seed = 1
+
+[provider]
+name = "local"
+usd_per_h = 0.05
+
+[engine]
+name = "openvino"
+model = "tiny-llama"
+knobs = { threads = 2, kv_cache_precision = "u8", num_kv_blocks = 256 }
+
+[workload]
+lengths = "lognormal"
+input_tokens = 48
+output_tokens = 12
+
+[load]
+users = 4
+requests = 12
+"""
+
+
+def test_a_study_file_is_checked_before_anything_starts(tmp_path):
+    path = tmp_path / "study.toml"
+    path.write_text(STUDY)
+    live = LiveStudy.of(load(path))
+    assert live.goal == SLOGoal("tpot_p50_ms", [SLO("failure_rate", 0)])
+    assert live.budget == Budget(trials=6)
+    for change, why in (
+        (("trials = 6", "trails = 6"), "did you mean 'trials'"),
+        (("[load]", "[loads]"), "did you mean 'load'"),
+        (("users = 4", ""), "one of users, rate_per_s and trace"),
+        (("users = 4", "users = 0"), "users ≥ 1"),
+        (('name = "openvino"', 'name = "vllmm"'), "unknown engine"),
+        (("threads = 2", "threads = 64"), "allowed: 1, 2"),
+        (('"tpot_ms"', '"speed"'), "unknown metric"),
+        (("usd_per_h = 0.05", "usd_per_h = 0"), "number > 0"),
+        (('"lognormal"', '"long"'), "allowed: fixed, lognormal"),
+        (("seed = 1", "seed = -1"), "≥ 0"),
+        (('"random-wor"', '"randomm"'), "unknown optimizer"),
+        (("[study]", "[study"), "is not TOML"),
+    ):
+        path.write_text(STUDY.replace(*change))
+        with pytest.raises((UsageError, DataError), match=why):
+            load(path)
+    with pytest.raises(DataError, match="no study at"):
+        load(tmp_path / "none.toml")
+
+
+def test_exported_trials_are_a_table_that_replays(tmp_path):
+    goal = SLOGoal("tpot_p50_ms")
+    objective = _objective()
+    domain = Domain({"this-machine": Scripted(start=["ready", "crash"], itl_ms=[1, 5]).space()})
+    report = Study(domain, objective, goal, make_factory("exhaustive", 9), Budget(trials=9)).run()
+    trials = [(o.trial, o.result) for o in report.observations]
+    assert write_table(tmp_path / "mine", trials, workload="w", licence="Apache-2.0", facts={"cpu": "x"}) == len(trials)
+    table = load_table(tmp_path / "mine")
+    assert len(table.candidates) == len(trials) == 5
+    assert sum("batch" not in c.config for c in table.candidates) == 2  # inactive parameters stay absent
+    cells = table.workload("w").cells
+    failed = [cell for cell in cells.values() if not cell.succeeded]
+    assert len(failed) == 2
+    with pytest.raises(TableError, match="no finished trial"):
+        write_table(tmp_path / "x", [], workload="w")
+    with pytest.raises(TableError, match="column of the table too"):
+        write_table(
+            tmp_path / "x", [(Trial(0, Candidate("a", {"status": 1})), Result(metrics={"m": 1.0}))], workload="w"
+        )
+
+
+# ── the real engine ──
+
+
+def _measure(engine, config, workload, users, requests, seed=0):
+    objective = LiveObjective(LocalProvider(), engine, TINY, workload, [Closed(users)], requests=requests)
+    result = objective.evaluate(Trial(seed, Candidate("this-machine", config), seed=seed), Quiet())
+    assert result.status is Status.OK, result.error
+    return result.metrics
+
+
+@pytest.mark.slow
+def test_prefix_caching_lowers_the_time_to_first_token_on_shared_prefixes():
+    shared = Workload(Fixed(512, 8), shared_prefix_tokens=448)
+    without, with_ = [], []
+    for seed in range(3):  # interleaved
+        without.append(_measure(OpenVINO(), {"enable_prefix_caching": False}, shared, 8, 32, seed)["ttft_p50_ms"])
+        with_.append(_measure(OpenVINO(), {"enable_prefix_caching": True}, shared, 8, 32, seed)["ttft_p50_ms"])
+    assert np.median(with_) < np.median(without)
+
+
+@pytest.mark.slow
+def test_a_small_batch_lowers_the_time_per_token_and_raises_the_time_to_the_first():
+    mixed = Workload(LogNormal(96, 32, longest=512))
+    free = {"dynamic_split_fuse": False, "max_num_batched_tokens": 2048}
+    small, large = [], []
+    for seed in range(3):
+        small.append(_measure(OpenVINO(), {**free, "max_num_seqs": 2}, mixed, 16, 48, seed))
+        large.append(_measure(OpenVINO(), {**free, "max_num_seqs": 64}, mixed, 16, 48, seed))
+    for metric, sign in (("tpot_p50_ms", -1), ("ttft_p50_ms", 1)):
+        assert sign * (np.median([m[metric] for m in small]) - np.median([m[metric] for m in large])) > 0, metric
+
+
+@pytest.mark.slow
+def test_an_infeasible_config_of_the_real_engine_is_classified(tmp_path):
+    long = Workload(Fixed(700, 4))
+    objective = LiveObjective(LocalProvider(), OpenVINO(), TINY, long, [Closed(2)], requests=4)
+    few = objective.evaluate(Trial(0, Candidate("this-machine", {"num_kv_blocks": 16})), Quiet())
+    assert (few.status, few.reason) == (Status.FAILED, "empty_output")
+    whole = {"dynamic_split_fuse": False, "max_num_seqs": 16, "max_num_batched_tokens": 64}
+    refused = objective.evaluate(Trial(1, Candidate("this-machine", whole)), Quiet())
+    assert (refused.status, refused.reason) == (Status.FAILED, "request_error")
+    assert "max_num_batched_tokens" in refused.error
+    (tmp_path / "bad.gguf").write_text("no model")
+    bad = LiveObjective(LocalProvider(), OpenVINO(), str(tmp_path / "bad.gguf"), long, [Closed(2)])
+    crashed = bad.evaluate(Trial(2, Candidate("this-machine", {})), Quiet())
+    assert (crashed.status, crashed.reason) == (Status.FAILED, "start_crash")
+    assert crashed.error
+    with pytest.raises(DataError, match="no GGUF file"):
+        LiveObjective(LocalProvider(), OpenVINO(), "nowhere.gguf", long, [Closed(2)]).evaluate(
+            Trial(3, Candidate("this-machine", {})), Quiet()
+        )
+
+
+def _engines_alive(folder):
+    found = []
+    for entry in Path("/proc").iterdir():
+        if entry.name.isdigit():
+            try:
+                text = (entry / "cmdline").read_bytes().replace(b"\0", b" ").decode()
+                cwd = os.readlink(entry / "cwd")
+            except OSError:
+                continue
+            if "openvino_server.py" in text and str(folder) in cwd:
+                found.append(int(entry.name))
+    return found
+
+
+@pytest.mark.slow
+def test_a_live_study_survives_a_kill_and_is_exported(tmp_path):
+    (tmp_path / "study.toml").write_text(STUDY)
+    store = tmp_path / "study.db"
+    # hosts are folders below TMPDIR, so that only this study's engines are looked for
+    env = {**os.environ, "TMPDIR": str(tmp_path), "PYTHONPATH": str(ROOT)}
+    argv = [sys.executable, "-m", "cloudbandit", "run", str(tmp_path / "study.toml"), "--store", str(store)]
+    with subprocess.Popen(argv, env=env, stderr=subprocess.PIPE, stdout=subprocess.DEVNULL, text=True) as process:
+        for line in process.stderr:  # a line per trial
+            if line.startswith("trial") and int(line.split()[1]) >= 1:
+                break
+        until = time.monotonic() + 30
+        while not _engines_alive(tmp_path) and time.monotonic() < until:
+            time.sleep(0.01)
+        assert _engines_alive(tmp_path)
+        process.send_signal(signal.SIGKILL)
+    until = time.monotonic() + 5
+    while _engines_alive(tmp_path):
+        assert time.monotonic() < until, "an engine outlived the killed study"
+        time.sleep(0.05)
+    shown = CliRunner().invoke(app, ["show", "--store", str(store), "--json"])
+    before = json.loads(shown.stdout)["trials"]
+    assert len(before) >= 2
+    resumed = CliRunner().invoke(app, ["resume", "--store", str(store), "--json"])
+    assert resumed.exit_code == 0, resumed.output
+    done = json.loads(resumed.stdout)
+    assert done["evaluations"] == 6
+    after = json.loads(CliRunner().invoke(app, ["show", "--store", str(store), "--json"]).stdout)["trials"]
+    kept = {t["trial"]: t for t in after}
+    assert all(kept[t["trial"]] == t for t in before)  # no finished trial was run again
+    exported = CliRunner().invoke(app, ["export", "--store", str(store), "--to", str(tmp_path / "table"), "--json"])
+    assert json.loads(exported.stdout)["rows"] == 6
+    checked = CliRunner().invoke(app, ["table", "check", str(tmp_path / "table"), "--json"])
+    assert json.loads(checked.stdout)["rows"] == 6
