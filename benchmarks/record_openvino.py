@@ -1,6 +1,6 @@
 """Record data/openvino-cpu: a real engine on this machine's CPU, config by config, under two workloads.
 
-    python benchmarks/record_openvino.py records.jsonl [--configs 310] [--repeats 105]       (resumable; Ctrl-C loses nothing)
+    python benchmarks/record_openvino.py records.jsonl [--configs 305] [--repeats 65]       (resumable; Ctrl-C loses nothing)
     python benchmarks/record_openvino.py records.jsonl --export data/openvino-cpu
 
 OpenVINO GenAI serving a random tiny Llama. Each trial starts the engine afresh, sends one request, then a closed loop.
@@ -12,7 +12,6 @@ else should run meanwhile.
 import argparse
 import json
 import os
-import platform
 import sys
 import time
 from pathlib import Path
@@ -23,7 +22,7 @@ import pandas as pd
 from cloudbandit.engines.openvino import TINY, OpenVINO
 from cloudbandit.loadgen.workloads import Closed, Fixed, LogNormal, Workload
 from cloudbandit.objectives.live import LiveObjective
-from cloudbandit.providers.local import LocalHost, LocalProvider
+from cloudbandit.providers.local import LocalHost, LocalProvider, describe_machine
 from cloudbandit.trial import Candidate, Trial
 
 WORKLOADS = {
@@ -82,22 +81,10 @@ def schedule(configs, repeats, seed=0):
 
 def machine():
     """What was measured on."""
-    model = next(
-        (line.split(":")[1].strip() for line in Path("/proc/cpuinfo").read_text().splitlines() if "model name" in line),
-        "",
-    )
-    memory = os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES") / 2**30
     host = LocalHost()
     version = OpenVINO().version(host)
     host.close()
-    return {
-        "cpu": model,
-        "cores": len(os.sched_getaffinity(0)),
-        "memory_gib": round(memory, 1),
-        "system": platform.platform(),
-        "python": platform.python_version(),
-        "engine": version,
-    }
+    return {**describe_machine(), "engine": version}
 
 
 def record(path, configs, repeats):
@@ -153,29 +140,80 @@ def record(path, configs, repeats):
 
 
 def export(path, folder):
-    """runs.csv, from what was recorded."""
+    """runs.csv, machine.json and the figures of the README, from what was recorded."""
     rows = [json.loads(line) for line in path.read_text().splitlines()]
-    runs = [r for r in rows if "config" in r]
+    runs = sorted((r for r in rows if "config" in r), key=lambda r: r["order"])
     knobs = [k.name for k in OpenVINO.knobs]
     table = []
-    for r in sorted(runs, key=lambda r: r["order"]):
+    for r in runs:
         row = {"workload": r["workload"], "machine": "local"}
         row |= {k: r["knobs"].get(k) for k in knobs}
         row |= {"status": r["status"], "reason": r["reason"], "replicate": r["replicate"], "order": r["order"]}
-        row |= {"seconds": r["seconds"], "load_average": r["load_average"]}
+        row |= {
+            "seconds": r["seconds"],
+            "spent_usd": r["seconds"] * USD_PER_H / 3600,
+            "load_average": r["load_average"],
+        }
         table.append(row | {m: r["metrics"].get(m) for m in METRICS})
     frame = pd.DataFrame(table)
+    for name in ("max_num_seqs",):
+        frame[name] = frame[name].astype("Int64")
     folder.mkdir(parents=True, exist_ok=True)
     frame.to_csv(folder / "runs.csv", index=False, float_format="%.5g")
-    (folder / "machine.json").write_text(json.dumps(next(r for r in rows if "machine" in r), indent=1) + "\n")
+    facts = next(r for r in rows if "machine" in r)
+    (folder / "machine.json").write_text(json.dumps(facts, indent=1) + "\n")
+    readme = folder / "README.md"
+    if readme.exists():
+        before, rest = readme.read_text().split(BEGIN)
+        readme.write_text(before + BEGIN + "\n" + figures(frame, knobs) + END + rest.split(END)[1])
     return frame
+
+
+USD_PER_H = 0.05
+BEGIN, END = "<!-- figures: begin -->", "<!-- figures: end -->"
+
+
+def figures(frame, knobs):
+    """Counts, variances and drift as Markdown."""
+    configs = len(frame.drop_duplicates(knobs))
+    reasons = frame[frame["status"] != "ok"]["reason"].value_counts()
+    failed = ", ".join(f"{name} {100 * n / len(frame):.0f} %" for name, n in reasons.items())
+    lines = [f"{len(frame)} trials of {configs} configs; failed: {failed}.", ""]
+    lines += [
+        "| workload | metric | ok trials | repeated | sd between configs | sd of repeats | share of variance | drift |"
+    ]
+    lines += ["|---|---|---|---|---|---|---|---|"]
+    for name, some in frame[frame["status"] == "ok"].groupby("workload"):
+        for metric in ("ttft_p50_ms", "tpot_p50_ms"):
+            good = some[some[metric].notna() & (some["failure_rate"] == 0)].copy()
+            good["y"] = np.log(good[metric].astype(float))
+            groups = good.groupby([good[k].astype(str) for k in knobs])["y"]
+            repeated = groups.filter(lambda g: len(g) > 1)
+            within = float(groups.var(ddof=1).dropna().mean())
+            means = groups.mean()
+            between = max(0.0, float(means.var(ddof=1)) - within / float(groups.size().mean()))
+            residual = good.loc[repeated.index, "y"] - groups.transform("mean").loc[repeated.index]
+            slope = float(np.polyfit(good.loc[repeated.index, "order"], residual, 1)[0]) * float(frame["order"].max())
+            lines.append(
+                f"| {name} | {metric} | {len(good)} | {int((groups.size() > 1).sum())} | {between**0.5:.2f} | {within**0.5:.2f} "
+                f"| {100 * between / (between + within):.0f} % | {100 * (np.exp(slope) - 1):+.0f} % |"
+            )
+    lines += [
+        "",
+        "Standard deviations are of the natural logarithm, over trials without a failed request; share: of the variance,",
+    ]
+    lines += [
+        "what is between configs; drift: the trend of repeats of one config from the first trial to the last.",
+        "",
+    ]
+    return "\n".join(lines)
 
 
 def main():
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("records", type=Path)
-    parser.add_argument("--configs", type=int, default=310)
-    parser.add_argument("--repeats", type=int, default=105)
+    parser.add_argument("--configs", type=int, default=305)
+    parser.add_argument("--repeats", type=int, default=65)
     parser.add_argument("--export", type=Path, metavar="FOLDER")
     args = parser.parse_args()
     if args.export:

@@ -31,7 +31,7 @@ KIND = "live"
 _KEYS = {
     "study": {"name", "minimize", "slos", "optimizer", "trials", "usd", "seconds", "seed", "store", "keep_records"},
     "provider": {"name", "usd_per_h"},
-    "engine": {"name", "model", "knobs"},
+    "engine": {"name", "model", "knobs", "options"},
     "workload": {"lengths", "input_tokens", "output_tokens", "sigma", "shared_prefix_tokens", "prefixes"},
     "load": {
         "users",
@@ -63,7 +63,19 @@ def _openvino(**knobs: Any) -> Engine:
     return OpenVINO(**knobs)
 
 
-ENGINES: Mapping[str, Callable[..., Engine]] = {"openvino": _openvino}
+def _vllm(**knobs: Any) -> Engine:
+    from cloudbandit.engines.vllm import VLLM
+
+    return VLLM(**knobs)
+
+
+def _transformers(**knobs: Any) -> Engine:
+    from cloudbandit.engines.transformers import Transformers
+
+    return Transformers(**knobs)
+
+
+ENGINES: Mapping[str, Callable[..., Engine]] = {"openvino": _openvino, "vllm": _vllm, "transformers": _transformers}
 
 
 def load(path: str | Path) -> dict[str, Any]:
@@ -164,7 +176,8 @@ class LiveStudy:
 def _stable(spec: Mapping[str, Any]) -> str:
     """What makes two runs the same study: everything but how long it may go on, and where it is kept."""
     loose = {"trials", "usd", "seconds", "store", "keep_records"}
-    kept = {s: {k: v for k, v in c.items() if s != "study" or k not in loose} for s, c in spec.items() if s != "kind"}
+    sections = {s: c for s, c in spec.items() if s in _KEYS}
+    kept = {s: {k: v for k, v in c.items() if s != "study" or k not in loose} for s, c in sections.items()}
     return repr(sorted((s, sorted(c.items(), key=lambda i: i[0])) for s, c in kept.items()))
 
 
@@ -181,7 +194,7 @@ def _objective(spec: Mapping[str, Any]) -> LiveObjective:
     keep = study.get("keep_records")
     return LiveObjective(
         LocalProvider(float(usd_per_h)),
-        ENGINES[engine["name"]](**engine.get("knobs", {})),
+        ENGINES[engine["name"]](**engine.get("options", {}), **engine.get("knobs", {})),
         str(engine.get("model", "tiny-llama")),
         _workload(spec["workload"]),
         _loads(load_),

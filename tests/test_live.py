@@ -18,6 +18,8 @@ from cloudbandit import Budget, Domain, SLOGoal, Status, Study, load_table, make
 from cloudbandit.cli import app
 from cloudbandit.engines.engine import Engine, Knob
 from cloudbandit.engines.openvino import TINY, OpenVINO
+from cloudbandit.engines.transformers import Transformers
+from cloudbandit.engines.vllm import VLLM
 from cloudbandit.errors import DataError, TableError, UnknownNameError, UsageError
 from cloudbandit.goal import SLO
 from cloudbandit.loadgen.workloads import Closed, Fixed, LogNormal, Workload
@@ -102,6 +104,38 @@ def test_configs_outside_the_space_say_why():
         OpenVINO(threads=[2, 64])
     with pytest.raises(UsageError, match="default"):
         Knob("x", (1, 2), 3)
+
+
+def test_vllm_is_started_as_its_documentation_says():
+    engine = VLLM(dummy=True, max_model_len=2048, tensor_parallel_size=1)
+    config = {"max_num_seqs": 64, "max_num_batched_tokens": 512, "enable_chunked_prefill": False, "enforce_eager": True}
+    argv = engine.argv(None, config, 8101, "m")
+    assert argv[:3] == ["vllm", "serve", "m"]
+    text = " ".join(argv)
+    for part in (
+        "--port 8101",
+        "--max-num-seqs 64",
+        "--max-num-batched-tokens 512",
+        "--no-enable-chunked-prefill",
+        "--enable-prefix-caching",
+        "--enforce-eager",
+        "--load-format dummy",
+        "--max-model-len 2048",
+    ):
+        assert part in text
+    assert "exceeds" in engine.why_not({"max_num_seqs": 1024, "max_num_batched_tokens": 512})
+    host = LocalHost()
+    try:
+        with pytest.raises(UsageError, match="pip install vllm"):
+            engine.version(host)
+    finally:
+        host.close()
+
+
+def test_transformers_is_started_as_its_documentation_says():
+    text = " ".join(Transformers().argv(None, {"num_blocks": 16}, 8122, "m"))
+    assert text.startswith("transformers serve m --host 127.0.0.1 --port 8122 --device cpu --continuous-batching")
+    assert "--cb-num-blocks 16 --cb-block-size 32 --cb-max-batch-tokens 512" in text
 
 
 # ── how trials end ──
@@ -336,7 +370,7 @@ def _engines_alive(folder):
 
 @pytest.mark.slow
 def test_a_live_study_survives_a_kill_and_is_exported(tmp_path):
-    (tmp_path / "study.toml").write_text(STUDY)
+    (tmp_path / "study.toml").write_text(STUDY.replace("seed = 1", f'seed = 1\nkeep_records = "{tmp_path}/records"'))
     store = tmp_path / "study.db"
     # hosts are folders below TMPDIR, so that only this study's engines are looked for
     env = {**os.environ, "TMPDIR": str(tmp_path), "PYTHONPATH": str(ROOT)}
@@ -364,7 +398,13 @@ def test_a_live_study_survives_a_kill_and_is_exported(tmp_path):
     after = json.loads(CliRunner().invoke(app, ["show", "--store", str(store), "--json"]).stdout)["trials"]
     kept = {t["trial"]: t for t in after}
     assert all(kept[t["trial"]] == t for t in before)  # no finished trial was run again
-    exported = CliRunner().invoke(app, ["export", "--store", str(store), "--to", str(tmp_path / "table"), "--json"])
-    assert json.loads(exported.stdout)["rows"] == 6
+    kept = ["--records", str(tmp_path / "records")]
+    exported = CliRunner().invoke(
+        app, ["export", "--store", str(store), "--to", str(tmp_path / "table"), *kept, "--json"]
+    )
+    found = json.loads(exported.stdout)
+    assert found["rows"] == 6
+    assert found["requests"] >= 6 * 12
+    assert json.loads((tmp_path / "table" / "machine.json").read_text())["machine"]["cores"] >= 1
     checked = CliRunner().invoke(app, ["table", "check", str(tmp_path / "table"), "--json"])
     assert json.loads(checked.stdout)["rows"] == 6

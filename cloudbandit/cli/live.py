@@ -22,9 +22,11 @@ def run(
     json_: Json = False,
 ) -> None:
     """Run a live study: engines are started, measured and stopped, trial by trial. A second run goes on where it stopped."""
+    from cloudbandit import __version__
+    from cloudbandit.providers.local import describe_machine
     from cloudbandit.studyfile import load
 
-    spec = load(file)
+    spec = {**load(file), "machine": {**describe_machine(), "cloudbandit": __version__}}
     run_live(spec, store or spec["study"].get("store") or f"{spec['study']['name']}.db", json_)
 
 
@@ -107,6 +109,12 @@ def export(
         str | None, typer.Option("--workload", help="Name of the workload; by default the study's.")
     ] = None,
     licence: Annotated[str, typer.Option("--licence")] = "",
+    records: Annotated[
+        Path | None,
+        typer.Option(
+            "--records", metavar="FOLDER", help="The study's keep_records: also write every request, as Parquet."
+        ),
+    ] = None,
     json_: Json = False,
 ) -> None:
     """Write a study's trials as a recorded table that anyone can replay."""

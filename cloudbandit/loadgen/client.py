@@ -29,6 +29,7 @@ FAILURES = ("refused", "timeout", "truncated", "empty", "http", "garbage", "over
 """How a request can fail: no connection; no end in time; the stream broke off; it ended without a token; another HTTP status
 than 200; an answer that is not the protocol's; more tokens than were asked for."""
 _ERROR_BYTES = 2000
+_GOOD_ENDS = ("stop", "length", "tool_calls", "eos_token", "stop_sequence")
 
 
 class _Exchange(asyncio.Protocol):
@@ -352,6 +353,8 @@ def _judge(record: dict[str, Any], exchange: _Exchange) -> None:
         record |= {"status": "truncated", "error": "the stream ended without [DONE]"}
     elif not record["chunk_s"] and not tokens:
         record |= {"status": "empty", "error": "the stream ended without a token"}
+    elif record.get("finish_reason", "stop") not in _GOOD_ENDS:
+        record |= {"status": "truncated", "error": f"the engine ended the answer early: {record['finish_reason']}"}
     elif tokens is not None and tokens > record["max_tokens"]:
         record |= {"status": "overrun", "error": f"{tokens} tokens, and {record['max_tokens']} were asked for"}
     else:

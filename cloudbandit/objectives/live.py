@@ -13,7 +13,7 @@ import tempfile
 import time
 from collections import Counter
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
@@ -171,8 +171,9 @@ class LiveObjective:
     def _send(
         self, host: Host, engine: Running, load: Closed | Open | Trace, n: int, seed: int, name: str
     ) -> list[dict[str, Any]]:
+        workload = replace(self.workload, text=self.engine.text_prompts, vocabulary=self.engine.vocabulary)
         made = plan(
-            self.workload,
+            workload,
             load,
             url=engine.url,
             model=self.model,

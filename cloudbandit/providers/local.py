@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import os
+import platform
 import shutil
 import socket
 import subprocess
@@ -19,6 +20,18 @@ from cloudbandit.providers.prices import Offer
 
 _GUARD = Path(guard.__file__)
 _TAIL_BYTES = 20_000
+
+
+def describe_machine() -> dict[str, object]:
+    """This machine, for whoever reads what was measured on it."""
+    lines = Path("/proc/cpuinfo").read_text().splitlines()
+    return {
+        "cpu": next((line.split(":")[1].strip() for line in lines if "model name" in line), ""),
+        "cores": len(os.sched_getaffinity(0)),
+        "memory_gib": round(os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES") / 2**30, 1),
+        "system": platform.platform(),
+        "python": platform.python_version(),
+    }
 
 
 class LocalProcess:

@@ -67,11 +67,16 @@ def confident_load(p: Floats, confidence: float) -> Ints:
     return out
 
 
+def most_users(ok: Bools, loads: Sequence[int]) -> Ints:
+    """(samples, profiles): the largest load that is ok; 0 where none is. ``ok`` is prefix-closed."""
+    out: Ints = np.concatenate([[0], np.asarray(loads, np.int64)])[ok.sum(-1)]
+    return out
+
+
 def true_costs(ok: Bools, choices: Choices, loads: Sequence[int], users: float) -> Floats:
     """(samples, offers): what each offer costs where the samples are the truth; infinite where no load meets the SLOs."""
-    steps = np.concatenate([[0], np.asarray(loads, np.int64)])
-    most = steps[ok.sum(-1)]
-    cost: Floats = replicas_for(users, most[:, choices.row] * choices.engines) * choices.usd_per_h
+    most = most_users(ok, loads)[:, choices.row]
+    cost: Floats = replicas_for(users, most * choices.engines) * choices.usd_per_h
     return cost
 
 
@@ -85,7 +90,7 @@ def utilities(ok: Bools, choices: Choices, loads: Sequence[int], users: float) -
     count = replicas_for(users, np.outer(choices.engines, loads))  # machines: (offers, loads)
     cost = count * choices.usd_per_h[:, None]
     # The machines serve the users if each engine takes its share of them: some load ≥ users / (machines × engines) is ok.
-    most = np.concatenate([[0], np.asarray(loads, np.int64)])[ok.sum(-1)][:, choices.row]
+    most = most_users(ok, loads)[:, choices.row]
     serves = count * (choices.engines * most)[:, :, None] >= users
     with np.errstate(invalid="ignore"):
         worth = np.clip(2.0 - cost / best[:, None, None], 0.0, 1.0)
@@ -153,7 +158,7 @@ def expected_regret(
         return 1.0
     best = true_costs(ok, choices, loads, users).min(1)
     offer, count = decision
-    most = np.concatenate([[0], np.asarray(loads, np.int64)])[ok.sum(-1)][:, choices.row[offer]]
+    most = most_users(ok, loads)[:, choices.row[offer]]
     serves = count * choices.engines[offer] * most >= users
     with np.errstate(invalid="ignore"):
         worth = np.clip(2.0 - count * choices.usd_per_h[offer] / best, 0.0, 1.0)

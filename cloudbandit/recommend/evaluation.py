@@ -17,7 +17,7 @@ import numpy as np
 import numpy.typing as npt
 
 from cloudbandit.goal import SLO
-from cloudbandit.recommend.decision import Choices, choose, ok_loads, replicas_for, true_costs
+from cloudbandit.recommend.decision import Choices, choose, most_users, ok_loads, true_costs
 from cloudbandit.recommend.hardware import ServingOffer, paper_offers
 from cloudbandit.recommend.loads import LOADS, LoadTests
 
@@ -117,7 +117,7 @@ def grade(truth: Truth, setting: Setting, decision: tuple[int, int] | None) -> G
     if decision is None:
         return Graded(truth.model, setting, False, 0.0, False)
     offer, count = decision
-    most = int(np.concatenate([[0], LOADS])[ok[0, offer].sum()])
+    most = int(most_users(ok, LOADS)[0, offer])
     price = truth.offers[offer].usd_per_h
     success = count * most * truth.offers[offer].engines >= setting.users
     return Graded(
@@ -242,7 +242,6 @@ __all__ = [
     "evaluate",
     "from_samples",
     "grade",
-    "replicas_for",
     "so_score",
     "static_policy",
     "truths",

@@ -179,3 +179,20 @@ def few_shot(
 ) -> Factory:
     """A factory of `FewShot` for `cloudbandit.Study`."""
     return lambda problem: FewShot(problem, advise, profile, stop_below)
+
+
+def estimated_curves(
+    advisor: Advisor, profile: Callable[[Candidate], Profile]
+) -> Callable[[Candidate], list[dict[str, float]]]:
+    """What the surrogate believes of a candidate, in the median, as a load curve: for
+    `cloudbandit.objectives.estimated.Estimated`, judged by `FleetGoal`."""
+
+    def predict(candidate: Candidate) -> list[dict[str, float]]:
+        row = [p.key for p in advisor.profiles].index(profile(candidate).key)
+        samples = advisor.samples()
+        return [
+            {"users": float(users), **{m: float(np.median(v[:, row, j])) for m, v in samples.items()}}
+            for j, users in enumerate(advisor.loads)
+        ]
+
+    return predict

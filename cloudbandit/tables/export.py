@@ -7,7 +7,7 @@ import json
 from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 
-from cloudbandit.errors import TableError
+from cloudbandit.errors import TableError, need
 from cloudbandit.trial import Result, Trial, Value
 
 _RESERVED = ("workload", "arm", "status", "reason", "replicate", "order", "seconds", "spent_usd")
@@ -78,6 +78,33 @@ def write_table(
     if facts:
         (folder / "machine.json").write_text(json.dumps(facts, indent=1) + "\n", encoding="utf-8")
     return len(kept)
+
+
+def write_records(records: Path, folder: Path) -> int:
+    """All requests of all trials as ``records.parquet``, one row each.
+
+    Args:
+        records: the folder a live study kept them in.
+
+    Returns:
+        the number of requests.
+
+    Raises:
+        TableError: there are none.
+        MissingExtraError: pyarrow is not installed.
+    """
+    need("pyarrow", "parquet", "writing Parquet")
+    import pandas as pd
+
+    rows = []
+    for path in sorted(records.glob("trial-*.jsonl")):
+        _, trial, replicate, load = path.stem.split("-")
+        about = {"trial": int(trial), "replicate": int(replicate), "load": int(load)}
+        rows += [{**about, **json.loads(line)} for line in path.read_text(encoding="utf-8").splitlines()]
+    if not rows:
+        raise TableError(f"there are no records of requests in {records}; a study keeps them where keep_records says")
+    pd.DataFrame(rows).to_parquet(folder / "records.parquet", index=False)
+    return len(rows)
 
 
 def _text(value: Value | None) -> str:
