@@ -50,9 +50,16 @@ def scripted(ttft, itl):
             server.kill()
 
 
-def ours(url, model, users, requests, seed, outputs=OUTPUT, inputs=INPUT):
+def ours(url, model, users, requests, seed, outputs=OUTPUT, inputs=INPUT, ramp_s=0.0):
     """Run the client as a program of its own: records, and the CPU seconds it took."""
-    made = plan(Workload(Fixed(inputs, outputs)), Closed(users), url=url, model=model, seed=seed, requests=requests)
+    made = plan(
+        Workload(Fixed(inputs, outputs)),
+        Closed(users, ramp_s=ramp_s),
+        url=url,
+        model=model,
+        seed=seed,
+        requests=requests,
+    )
     with tempfile.TemporaryDirectory() as folder:
         path = Path(folder)
         (path / "plan.json").write_text(json.dumps(made))
@@ -96,8 +103,9 @@ def aiperf(folder, tokenizer, url, model, users, requests, seed, outputs=OUTPUT)
 def accuracy():
     ttft, itl = 0.2, 0.05
     with scripted(ttft, itl) as url:
-        records, _ = ours(url, "good", 100, 300, 0, outputs=40)
-    metrics = summarize(records, warmup_s=1.0).metrics
+        # users start spread over the life of a request: the script would otherwise send a hundred tokens in one instant
+        records, _ = ours(url, "good", 100, 400, 0, outputs=40, ramp_s=ttft + 39 * itl)
+    metrics = summarize(records, warmup_s=2.2).metrics
     return {
         "streams": 100,
         "tokens_per_s_each": 20,

@@ -1,5 +1,6 @@
 import functools
 import shutil
+from collections import Counter
 from pathlib import Path
 
 import pytest
@@ -366,3 +367,14 @@ def test_a_copy_of_a_bundled_table_loads_by_path(tmp_path):
     copy = shutil.copytree(registry.bundled() / "llm-serving", tmp_path / "mine")
     one, two = load_table(copy), llm_serving()
     assert (one.rows, one.workloads, one.candidates) == (two.rows, two.workloads, two.candidates)
+
+
+def test_the_recorded_engine_is_what_its_readme_says():
+    table = load_table("openvino-cpu")
+    assert table.workloads == ("chat", "prefix")
+    assert len(table.candidates) >= 300
+    rows = [row for w in table.workloads for cell in table.workload(w).cells.values() for row in cell.rows]
+    failed = Counter(row.reason for row in rows if not row.ok)
+    assert sum(count >= 0.05 * len(rows) for count in failed.values()) >= 2
+    assert all(("max_num_seqs" in c.config) == (not c.config["dynamic_split_fuse"]) for c in table.candidates)
+    assert table.rows > sum(len(table.workload(w).cells) for w in table.workloads)  # repeats

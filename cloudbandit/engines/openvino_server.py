@@ -2,9 +2,9 @@
 
     python openvino_server.py MODEL --port 8000 --knobs '{"max_num_batched_tokens": 256}'
 
-Prompts are token ids; answers stream one event per engine step and request, with the usage in the last one. The engine's step
-holds the interpreter, so it runs in the event loop, with a few turns for the sockets after each. One file: it is copied to a
-host and run.
+Prompts are token ids (or text, one token per word); answers stream one event per engine step and request, with the usage in the
+last one. The engine's step holds the interpreter, so it runs in the event loop, with a few turns for the sockets after each. One
+file: it is copied to a host and run.
 """
 
 from __future__ import annotations
@@ -14,6 +14,7 @@ import asyncio
 import itertools
 import json
 import sys
+import zlib
 from typing import Any
 
 _TURNS = 3
@@ -96,6 +97,15 @@ class Front:
                 del self._active[number]
 
 
+def _ids(prompt: Any) -> Any:
+    """Token ids as they are; of a text one plain token per word: the model is random, so that only their number matters."""
+    if isinstance(prompt, list) and len(prompt) == 1 and isinstance(prompt[0], str):
+        prompt = prompt[0]
+    if isinstance(prompt, str):
+        return [10 + zlib.crc32(word.encode()) % 240 for word in prompt.split()]
+    return prompt
+
+
 def _chunk(message: object) -> bytes:
     data = message if isinstance(message, bytes) else b"data: " + json.dumps(message).encode() + b"\n\n"
     return b"%x\r\n%b\r\n" % (len(data), data)
@@ -116,7 +126,7 @@ async def _exchange(front: Front, reader: asyncio.StreamReader, writer: asyncio.
     number = -1
     try:
         body = json.loads(raw)
-        prompt, limit = body["prompt"], int(body.get("max_tokens", 16))
+        prompt, limit = _ids(body["prompt"]), int(body.get("max_tokens", body.get("max_completion_tokens", 16)))
         if not (isinstance(prompt, list) and prompt and all(isinstance(t, int) for t in prompt)):
             raise ValueError("the prompt must be a list of token ids")
         number, queue = front.add(prompt, limit)
@@ -127,6 +137,7 @@ async def _exchange(front: Front, reader: asyncio.StreamReader, writer: asyncio.
         return
     try:
         writer.write(b"HTTP/1.1 200 OK\r\nContent-Type: text/event-stream\r\nTransfer-Encoding: chunked\r\n\r\n")
+        about = {"id": f"cmpl-{number}", "object": "text_completion", "created": 0, "model": str(body.get("model", ""))}
         total, reason = 0, ""
         while not reason:
             ids, reason = await queue.get()
@@ -135,11 +146,11 @@ async def _exchange(front: Front, reader: asyncio.StreamReader, writer: asyncio.
                 writer.write(_chunk({"error": {"message": reason}}))
             elif ids:
                 words = "".join(f" {t}" for t in ids)
-                writer.write(_chunk({"choices": [{"index": 0, "text": words, "finish_reason": None}]}))
+                writer.write(_chunk({**about, "choices": [{"index": 0, "text": words, "finish_reason": None}]}))
             await writer.drain()
-        writer.write(_chunk({"choices": [{"index": 0, "text": "", "finish_reason": reason}]}))
-        usage = {"prompt_tokens": len(prompt), "completion_tokens": total}
-        writer.write(_chunk({"choices": [], "usage": usage}) + _chunk(b"data: [DONE]\n\n") + b"0\r\n\r\n")
+        writer.write(_chunk({**about, "choices": [{"index": 0, "text": "", "finish_reason": reason}]}))
+        usage = {"prompt_tokens": len(prompt), "completion_tokens": total, "total_tokens": len(prompt) + total}
+        writer.write(_chunk({**about, "choices": [], "usage": usage}) + _chunk(b"data: [DONE]\n\n") + b"0\r\n\r\n")
         await writer.drain()
     finally:
         front.drop(number)

@@ -113,6 +113,8 @@ async def _stream(
                 await asyncio.sleep(0)
         await writer.drain()
 
+    kind = "chat.completion.chunk" if chat else "text_completion"
+    about: dict[str, object] = {"id": "stub", "object": kind, "created": 0, "model": how}
     await send(_HEAD)
     step = 2 if how == "pairs" else 1
     for k in range(0, tokens, step):
@@ -130,7 +132,7 @@ async def _stream(
         text = "x " * (last - k)
         said: dict[str, object] = {"delta": {"content": text}} if chat else {"text": text}
         choice = {"index": 0, "finish_reason": None, **said}
-        event = _event({"choices": [choice]})
+        event = _event({**about, "choices": [choice]})
         if how == "die" and k:
             writer.write(event[: len(event) // 2])
             await writer.drain()
@@ -143,9 +145,10 @@ async def _stream(
         return True
     last_word: dict[str, object] = {"delta": {}} if chat else {"text": ""}
     finish = {"index": 0, "finish_reason": "length", **last_word}
-    await send(_event({"choices": [finish]}))
+    await send(_event({**about, "choices": [finish]}))
     if how != "no-usage":
-        await send(_event({"choices": [], "usage": {"prompt_tokens": n_in, "completion_tokens": tokens}}))
+        usage = {"prompt_tokens": n_in, "completion_tokens": tokens, "total_tokens": n_in + tokens}
+        await send(_event({**about, "choices": [], "usage": usage}))
     await send(_DONE)
     return True
 
