@@ -280,6 +280,7 @@ def test_a_study_file_is_checked_before_anything_starts(tmp_path):
         load(tmp_path / "none.toml")
 
 
+@pytest.mark.slow
 def test_exported_trials_are_a_table_that_replays(tmp_path):
     goal = SLOGoal("tpot_p50_ms")
     objective = _objective()

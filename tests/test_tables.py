@@ -298,6 +298,7 @@ def test_a_data_set_that_cannot_be_fetched_says_where_it_looked(tmp_path, monkey
 # ── the tables that come with the project ──
 
 
+@pytest.mark.slow
 def test_the_bundled_table_is_what_its_readme_says():
     table = llm_serving()
     found = check_table(table)
