@@ -19,6 +19,7 @@ from pathlib import Path
 
 ROOT = Path(__file__).parent.parent
 sys.path.insert(0, str(ROOT))
+from cloudbandit.objectives.aiconfigurator import SYSTEMS, VERSIONS  # noqa: E402
 from cloudbandit.providers.prices import load_offers  # noqa: E402
 
 OUT = ROOT / "data" / "llm-serving" / "runs.csv.xz"
@@ -38,19 +39,6 @@ BATCHES = (4, 8, 16, 32, 64, 96, 128, 192, 256)
 CONTEXT_TOKENS = {"vllm": (2048, 8192), "trtllm": (8192,)}
 LARGE_STEP_BATCHES = (64, 128, 256)  # the larger step is recorded where it matters
 BACKENDS = ("vllm", "trtllm")
-VERSIONS = {  # what silicon data exist for, per system
-    "a100_sxm": {"vllm": "0.14.0", "trtllm": "1.0.0"},
-    "*": {"vllm": "0.24.0", "trtllm": "1.3.0rc20"},
-}
-# The exact part an estimate may price. PCIe, NVL and 40 GB machines have no silicon data: dropped, never approximated.
-SYSTEMS = {
-    "A100-SXM4-80GB": "a100_sxm",
-    "H100-SXM5-80GB": "h100_sxm",
-    "H200-SXM5-141GB": "h200_sxm",
-    "B200-SXM6-180GB": "b200_sxm",
-    "L40S-48GB": "l40s",
-    "RTX-PRO-6000-Server-96GB": "rtx_pro_6000_server",
-}
 ONE_GPU_ONLY = (
     "l40s",
     "rtx_pro_6000_server",

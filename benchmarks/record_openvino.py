@@ -21,7 +21,7 @@ import pandas as pd
 
 from cloudbandit.engines.openvino import TINY, OpenVINO
 from cloudbandit.loadgen.workloads import Closed, Fixed, LogNormal, Workload
-from cloudbandit.objectives.live import LiveObjective
+from cloudbandit.objectives.live import LiveObjective, Unattended
 from cloudbandit.providers.local import LocalHost, LocalProvider, describe_machine
 from cloudbandit.trial import Candidate, Trial
 
@@ -31,16 +31,6 @@ WORKLOADS = {
 }
 METRICS = [f"{m}_{p}_ms" for m in ("ttft", "itl", "tpot", "e2e") for p in ("p50", "p90", "p95")]
 METRICS += ["output_tok_per_s", "requests_per_s", "failure_rate", "start_s"]
-
-
-class Quiet:
-    cancelled, deadline = False, None
-
-    def report(self, partial):
-        return True
-
-    def log(self, message):
-        pass
 
 
 def draw(engine, n, seed=0):
@@ -113,7 +103,7 @@ def record(path, configs, repeats):
                 continue
             seed = 1_000_000 * (1 + replicate) + 1000 * c + len(name)
             trial = Trial(i, Candidate("this-machine", chosen[c]), seed=seed, replicate=replicate)
-            result = objectives[name].evaluate(trial, Quiet())
+            result = objectives[name].evaluate(trial, Unattended())
             row = {
                 "config": c,
                 "replicate": replicate,

@@ -23,7 +23,7 @@ from cloudbandit.engines.vllm import VLLM
 from cloudbandit.errors import DataError, TableError, UnknownNameError, UsageError
 from cloudbandit.goal import SLO
 from cloudbandit.loadgen.workloads import Closed, Fixed, LogNormal, Workload
-from cloudbandit.objectives.live import REASONS, LiveObjective
+from cloudbandit.objectives.live import REASONS, LiveObjective, Unattended
 from cloudbandit.providers.local import LocalHost, LocalProvider
 from cloudbandit.studyfile import METRICS, LiveStudy, load
 from cloudbandit.tables.export import write_table
@@ -56,16 +56,6 @@ class Scripted(Engine):
 
     def version(self, host):
         return "scripted"
-
-
-class Quiet:
-    cancelled, deadline = False, None
-
-    def report(self, partial):
-        return True
-
-    def log(self, message):
-        pass
 
 
 def _objective(model="good", **options):
@@ -144,7 +134,7 @@ def test_transformers_is_started_as_its_documentation_says():
 def test_a_good_trial_has_metrics_money_and_rows(tmp_path):
     objective = _objective(keep=tmp_path)
     objective.loads = [Closed(1), Closed(2)]
-    result = objective.evaluate(_trial(), Quiet())
+    result = objective.evaluate(_trial(), Unattended())
     assert result.status is Status.OK
     assert [row["users"] for row in result.rows] == [1, 2]
     assert result.metrics["failure_rate"] == 0
@@ -176,7 +166,7 @@ def test_every_bad_end_has_its_reason_and_leaves_nothing_running(config, model, 
     trial = Trial(
         0, Candidate("this-machine", {k: v for k, v in _trial(**config).candidate.config.items() if v is not None})
     )
-    result = objective.evaluate(trial, Quiet())
+    result = objective.evaluate(trial, Unattended())
     assert (result.status, result.reason) == (Status.FAILED, reason)
     assert reason in REASONS
     assert told in result.error
@@ -192,7 +182,7 @@ def test_partial_failure_is_a_metric_not_a_failed_trial():
             return records
 
     objective = Some(LocalProvider(), Scripted(), "good", Workload(Fixed(5, 4)), [Closed(2)], requests=4)
-    result = objective.evaluate(_trial(), Quiet())
+    result = objective.evaluate(_trial(), Unattended())
     assert result.status is Status.OK
     assert result.metrics["failure_rate"] == pytest.approx(0.25)
 
@@ -202,7 +192,7 @@ def test_a_full_disk_is_not_the_configs_fault_and_a_bug_is_raised(monkeypatch):
         raise OSError(errno.ENOSPC, "No space left on device")
 
     monkeypatch.setattr(LocalHost, "put", full)
-    result = _objective().evaluate(_trial(), Quiet())
+    result = _objective().evaluate(_trial(), Unattended())
     assert (result.status, result.reason) == (Status.UNAVAILABLE, "disk_full")
 
     def broken(self, local, remote):
@@ -210,11 +200,11 @@ def test_a_full_disk_is_not_the_configs_fault_and_a_bug_is_raised(monkeypatch):
 
     monkeypatch.setattr(LocalHost, "put", broken)
     with pytest.raises(PermissionError):
-        _objective().evaluate(_trial(), Quiet())
+        _objective().evaluate(_trial(), Unattended())
 
 
 def test_a_cancelled_trial_is_given_back():
-    class Cancelled(Quiet):
+    class Cancelled(Unattended):
         cancelled = True
 
     result = _objective().evaluate(_trial(start="ready"), Cancelled())
@@ -307,7 +297,7 @@ def test_exported_trials_are_a_table_that_replays(tmp_path):
 
 def _measure(engine, config, workload, users, requests, seed=0):
     objective = LiveObjective(LocalProvider(), engine, TINY, workload, [Closed(users)], requests=requests)
-    result = objective.evaluate(Trial(seed, Candidate("this-machine", config), seed=seed), Quiet())
+    result = objective.evaluate(Trial(seed, Candidate("this-machine", config), seed=seed), Unattended())
     assert result.status is Status.OK, result.error
     return result.metrics
 
@@ -338,20 +328,20 @@ def test_a_small_batch_lowers_the_time_per_token_and_raises_the_time_to_the_firs
 def test_an_infeasible_config_of_the_real_engine_is_classified(tmp_path):
     long = Workload(Fixed(700, 4))
     objective = LiveObjective(LocalProvider(), OpenVINO(), TINY, long, [Closed(2)], requests=4)
-    few = objective.evaluate(Trial(0, Candidate("this-machine", {"num_kv_blocks": 16})), Quiet())
+    few = objective.evaluate(Trial(0, Candidate("this-machine", {"num_kv_blocks": 16})), Unattended())
     assert (few.status, few.reason) == (Status.FAILED, "empty_output")
     whole = {"dynamic_split_fuse": False, "max_num_seqs": 16, "max_num_batched_tokens": 64}
-    refused = objective.evaluate(Trial(1, Candidate("this-machine", whole)), Quiet())
+    refused = objective.evaluate(Trial(1, Candidate("this-machine", whole)), Unattended())
     assert (refused.status, refused.reason) == (Status.FAILED, "request_error")
     assert "max_num_batched_tokens" in refused.error
     (tmp_path / "bad.gguf").write_text("no model")
     bad = LiveObjective(LocalProvider(), OpenVINO(), str(tmp_path / "bad.gguf"), long, [Closed(2)])
-    crashed = bad.evaluate(Trial(2, Candidate("this-machine", {})), Quiet())
+    crashed = bad.evaluate(Trial(2, Candidate("this-machine", {})), Unattended())
     assert (crashed.status, crashed.reason) == (Status.FAILED, "start_crash")
     assert crashed.error
     with pytest.raises(DataError, match="no GGUF file"):
         LiveObjective(LocalProvider(), OpenVINO(), "nowhere.gguf", long, [Closed(2)]).evaluate(
-            Trial(3, Candidate("this-machine", {})), Quiet()
+            Trial(3, Candidate("this-machine", {})), Unattended()
         )
 
 

@@ -11,7 +11,7 @@ from dataclasses import dataclass
 from typing import Generic, TypeVar
 
 from cloudbandit.errors import UsageError
-from cloudbandit.objectives.live import LiveObjective
+from cloudbandit.objectives.live import LiveObjective, Unattended
 from cloudbandit.protocols import Run
 from cloudbandit.trial import Candidate, Config, Result, Status, Trial, Value
 
@@ -64,16 +64,6 @@ def largest_safe(values: Sequence[V], safe: Callable[[V], bool], confirm: int = 
     return Capacity(values[low] if low >= 0 else None, checked)
 
 
-class _Quiet:
-    cancelled = False
-    deadline: float | None = None
-
-    def report(self, partial: object) -> bool:
-        return True
-
-    def log(self, message: str) -> None: ...
-
-
 def tune_capacity(
     objective: LiveObjective,
     knob: str,
@@ -107,7 +97,7 @@ def tune_capacity(
 
     def safe(value: Value) -> bool:
         trial = Trial(len(results), Candidate(where, {**config, knob: value}), seed=seed + 1000 * len(results))
-        result = objective.evaluate(trial, run or _Quiet())
+        result = objective.evaluate(trial, run or Unattended())
         results.append(result)
         return result.status is Status.OK and result.metrics["failure_rate"] <= max_failure_rate
 

@@ -50,6 +50,18 @@ class _Failed(Exception):
         self.reason = reason
 
 
+class Unattended:
+    """A `cloudbandit.protocols.Run` nobody watches: for a trial outside a study."""
+
+    cancelled = False
+    deadline: float | None = None
+
+    def report(self, partial: Mapping[str, float]) -> bool:
+        return True
+
+    def log(self, message: str) -> None: ...
+
+
 @dataclass
 class LiveObjective:
     """Measures configs of an engine.

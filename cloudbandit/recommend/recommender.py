@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterable, Sequence
 from functools import lru_cache
 from pathlib import Path
+from typing import Any
 
 from cloudbandit.errors import DataError, UnknownNameError
 from cloudbandit.goal import SLO
@@ -113,27 +114,10 @@ class Recommender:
         offers: Iterable[ServingOffer] | None,
         slos: Iterable[str | SLO],
         users: int,
-        *,
-        workload: Workload | None = None,
-        measurements: Iterable[LoadTest] = (),
-        risk: str | float = "median",
-        unseen: bool = False,
-        only_measured: bool | None = None,
-        max_failure_rate: float | None = 0.01,
+        **options: Any,
     ) -> Answer:
-        """See `recommend`."""
-        return self.advise(
-            model,
-            offers,
-            slos,
-            users,
-            workload=workload,
-            measurements=measurements,
-            risk=risk,
-            unseen=unseen,
-            only_measured=only_measured,
-            max_failure_rate=max_failure_rate,
-        ).recommend()
+        """The answer to `advise`'s question; the options are the same."""
+        return self.advise(model, offers, slos, users, **options).recommend()
 
 
 @lru_cache(maxsize=1)
