@@ -119,17 +119,20 @@ def export(
 ) -> None:
     """Write a study's trials as a recorded table that anyone can replay."""
     from cloudbandit.cli.replay import _existing, _pick
-    from cloudbandit.tables.export import write_table
+    from cloudbandit.tables.export import write_records, write_table
 
     with _existing(store) as opened:
         name = _pick(opened, study)
         trials = [(t.trial, t.result) for t in opened.trials(name)]
-    rows = write_table(
-        to, trials, workload=workload or name, licence=licence, source=f"study {name}, exported by cloudbandit"
-    )
+        spec = opened.spec(name)
+    source = f"study {name}, exported by cloudbandit"
+    rows = write_table(to, trials, workload=workload or name, licence=licence, source=source, facts=spec)
+    kept = write_records(records, to) if records else 0
     if json_:
-        print_json({"study": name, "rows": rows, "folder": str(to)})
+        print_json({"study": name, "rows": rows, "requests": kept, "folder": str(to)})
     else:
         out.print(
             f"{rows} rows → {to}/runs.csv; check them with: cloudbandit table check {to}", highlight=False, markup=False
         )
+        if kept:
+            out.print(f"{kept} requests → {to}/records.parquet", highlight=False, markup=False)
