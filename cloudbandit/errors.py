@@ -38,6 +38,12 @@ class UsageError(CloudBanditError, ValueError):
     """An argument is wrong."""
 
 
+def hint(name: str, known: Iterable[str]) -> str:
+    """`` (did you mean 'x'?)`` where a known name is close, else nothing."""
+    close = difflib.get_close_matches(name, list(known), n=1)
+    return f" (did you mean {close[0]!r}?)" if close else ""
+
+
 class UnknownNameError(UsageError, LookupError):
     """A name that nothing answers to.
 

@@ -5,7 +5,6 @@ The parsed file is plain data and goes into the store, so that a study can be co
 
 from __future__ import annotations
 
-import difflib
 import tomllib
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
@@ -15,7 +14,7 @@ from typing import Any
 
 from cloudbandit.budget import Budget
 from cloudbandit.engines.engine import Engine
-from cloudbandit.errors import DataError, UnknownNameError, UsageError
+from cloudbandit.errors import DataError, UnknownNameError, UsageError, hint
 from cloudbandit.goal import SLO, SLOGoal, resolve_metric
 from cloudbandit.loadgen.workloads import Closed, Empirical, Fixed, LogNormal, Open, Trace, Workload
 from cloudbandit.objectives.live import LiveObjective
@@ -94,12 +93,12 @@ def load(path: str | Path) -> dict[str, Any]:
         raise DataError(f"{path} is not TOML: {error}") from None
     for section, content in raw.items():
         if section not in _KEYS or not isinstance(content, dict):
-            raise UsageError(f"{path}: unknown section [{section}]{_hint(section, _KEYS)}; known: {', '.join(_KEYS)}")
+            raise UsageError(f"{path}: unknown section [{section}]{hint(section, _KEYS)}; known: {', '.join(_KEYS)}")
         for key in content:
             if key not in _KEYS[section]:
                 known = ", ".join(sorted(_KEYS[section]))
                 raise UsageError(
-                    f"{path}: unknown key {key!r} in [{section}]{_hint(key, _KEYS[section])}; known: {known}"
+                    f"{path}: unknown key {key!r} in [{section}]{hint(key, _KEYS[section])}; known: {known}"
                 )
     missing = [s for s in ("study", "engine", "workload", "load") if s not in raw]
     if missing:
@@ -108,11 +107,6 @@ def load(path: str | Path) -> dict[str, Any]:
     spec["study"].setdefault("name", path.stem)
     LiveStudy.of(spec)
     return spec
-
-
-def _hint(name: str, known: Any) -> str:
-    close = difflib.get_close_matches(name, list(known), n=1)
-    return f" (did you mean {close[0]!r}?)" if close else ""
 
 
 @dataclass(frozen=True)

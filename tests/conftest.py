@@ -33,6 +33,6 @@ def pytest_collection_modifyitems(items):
 def pytest_terminal_summary(terminalreporter):
     if _skipped:
         terminalreporter.write_line(
-            f"{len(_skipped)} dataset tests skipped. Cure: set CLOUDBANDIT_DATA to a folder with multicloud/, "
-            "or run `cloudbandit table check multicloud` once to download it"
+            f"{len(_skipped)} dataset tests skipped. Cure: set CLOUDBANDIT_DATA to a folder with multicloud/ and llmpilot/ "
+            "(`cloudbandit table check multicloud` downloads the first)"
         )

@@ -187,6 +187,23 @@ def test_partial_failure_is_a_metric_not_a_failed_trial():
     assert result.metrics["failure_rate"] == pytest.approx(0.25)
 
 
+def test_a_trial_never_costs_more_than_was_held(monkeypatch):
+    monkeypatch.setattr(Scripted, "start_timeout_s", 600.0)
+    objective = _objective("hang", limit_s=1.5, timeout_s=60.0)
+    hung = objective.evaluate(_trial(), Unattended())
+    assert hung.reason == "request_timeout"
+    never = objective.evaluate(Trial(1, Candidate("this-machine", {"itl_ms": 1, "start": "never"})), Unattended())
+    assert never.reason == "start_timeout"
+    for result in (hung, never):
+        assert result.seconds < objective.quote(_trial().candidate).seconds
+        assert result.spent_usd <= objective.quote(_trial().candidate).usd
+
+
+def test_a_load_shorter_than_its_warm_up_is_a_failed_trial():
+    result = _objective(warmup_s=30.0).evaluate(_trial(), Unattended())
+    assert (result.status, result.reason) == (Status.FAILED, "too_short")
+
+
 def test_a_full_disk_is_not_the_configs_fault_and_a_bug_is_raised(monkeypatch):
     def full(self, local, remote):
         raise OSError(errno.ENOSPC, "No space left on device")

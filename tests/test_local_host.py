@@ -100,6 +100,17 @@ def test_nothing_lives_on_after_a_kill(tmp_path, victim):
                 os.kill(pid, signal.SIGKILL)
 
 
+def test_what_runs_on_a_host_ends_when_its_lease_does():
+    host = LocalHost(expires=time.time() + 1.0)
+    try:
+        process = host.start([host.python, "-c", FAMILY], grace_s=0.2)
+        pids = _pids(host.folder)
+        _wait(lambda: process.poll() is not None)
+        assert not any(map(_alive, pids))
+    finally:
+        host.close()
+
+
 def test_a_lease_gives_back_whatever_happens():
     provider = LocalProvider()
     (offer,) = provider.offers()

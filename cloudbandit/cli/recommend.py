@@ -175,9 +175,8 @@ def _print(answer: Answer, advisor: Advisor, following: Measurement | None, top:
     for note in answer.notes:
         out.print(f"note: {note}", highlight=False, markup=False)
     if answer.ranking and answer.best is not None and answer.best.source == "predicted":
-        out.print(
-            f"expected to cost {100 * answer.expected_regret:.0f} % more than the cheapest choice", highlight=False
-        )
+        loss = f"{100 * answer.expected_regret:.0f} %"
+        out.print(f"expected loss against perfect knowledge: {loss} (a missed SLO counts as 100 %)", highlight=False)
     if following is not None:
         loads = ", ".join(map(str, following.loads))
         out.print(f"worth measuring next: {following.profile} at {loads} users (then --measured FILE)", highlight=False)

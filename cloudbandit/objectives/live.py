@@ -37,11 +37,14 @@ REASONS = {
     "request_error": "the first request failed, or all of the load did",
     "request_timeout": "the same, by not ending in time",
     "empty_output": "the same, by ending without a token",
+    "too_short": "the load was over before the warm-up was",
     "disk_full": "the machine has no space left: not the config's doing",
     "cancelled": "the study wanted its host back",
 }
 _OF_STATUS = {"empty": "empty_output", "timeout": "request_timeout"}
 _CLIENT = "client.py"
+_STOP_S = 15.0
+"""Stopping an engine takes no longer."""
 
 
 class _Failed(Exception):
@@ -75,8 +78,7 @@ class LiveObjective:
         workload: what requests look like.
         loads: one after the other on the same engine.
         requests: per load.
-        usd_per_h: of the offer; None: its own price.
-        limit_s: a trial that takes longer is stopped: the most it can cost.
+        limit_s: a trial is stopped after so long, the start of the engine included; what it can cost is this and stopping.
         timeout_s: of one request.
         slos: on single requests, for the goodput.
         keep: a folder where every request's record is kept.
@@ -117,7 +119,8 @@ class LiveObjective:
     def quote(self, candidate: Candidate) -> Quote:
         """The price for the longest a trial may take."""
         usd_per_h = self._offers[candidate.arm[0]].on_demand_usd_per_h
-        return Quote(usd_per_h * self.limit_s / 3600, self.limit_s)
+        seconds = self.limit_s + _STOP_S
+        return Quote(usd_per_h * seconds / 3600, seconds)
 
     def evaluate(self, trial: Trial, run: Run) -> Result:
         """See `cloudbandit.protocols.Objective.evaluate`."""
@@ -128,8 +131,8 @@ class LiveObjective:
         key = f"{self.run}-{trial.number}-{trial.seed}"
         began = time.monotonic()
         try:
-            with lease(self.provider, offer, run=self.run, key=key, seconds=self.limit_s) as host:
-                result = self._on(host, trial, run, began)
+            with lease(self.provider, offer, run=self.run, key=key, seconds=self.limit_s + _STOP_S) as host:
+                result = self._on(host, trial, run, began + self.limit_s)
         except OSError as error:
             if error.errno != errno.ENOSPC:
                 raise
@@ -137,15 +140,19 @@ class LiveObjective:
         seconds = time.monotonic() - began
         return Result(seconds=seconds, spent_usd=offer.on_demand_usd_per_h * seconds / 3600, **result)
 
-    def _on(self, host: Host, trial: Trial, run: Run, began: float) -> dict[str, Any]:
+    def _on(self, host: Host, trial: Trial, run: Run, until: float) -> dict[str, Any]:
         log = ""
+        config = trial.candidate.config
         try:
             model = self.engine.prepare(host, self.model)
             host.put(Path(client.__file__), _CLIENT)
-            with running(host, self.engine, trial.candidate.config, model, cancelled=lambda: run.cancelled) as engine:
+            start_s = min(self.engine.start_timeout_s, max(0.0, until - time.monotonic()))
+            with running(
+                host, self.engine, config, model, timeout_s=start_s, cancelled=lambda: run.cancelled
+            ) as engine:
                 try:
-                    self._canary(host, engine, trial)
-                    return self._loads(host, engine, trial, run, began)
+                    self._canary(host, engine, trial, until)
+                    return self._loads(host, engine, trial, run, until)
                 finally:
                     log = engine.tail()
         except StartFailed as failed:
@@ -154,19 +161,21 @@ class LiveObjective:
             status = Status.INTERRUPTED if failed.reason == "cancelled" else Status.FAILED
             return {"status": status, "reason": failed.reason, "error": f"{failed}\n{log}"}
 
-    def _canary(self, host: Host, engine: Running, trial: Trial) -> None:
+    def _canary(self, host: Host, engine: Running, trial: Trial, until: float) -> None:
         """One request: readiness is no promise that an engine can answer."""
-        records = self._send(host, engine, Closed(1), 1, trial.seed + 1, "canary")
+        records = self._send(host, engine, Closed(1), 1, trial.seed + 1, "canary", until)
         self._check(records, engine)
 
-    def _loads(self, host: Host, engine: Running, trial: Trial, run: Run, began: float) -> dict[str, Any]:
+    def _loads(self, host: Host, engine: Running, trial: Trial, run: Run, until: float) -> dict[str, Any]:
         rows, summary = [], None
         artifacts: dict[str, str] = {}
         for i, load in enumerate(self.loads):
-            if run.cancelled or time.monotonic() - began > self.limit_s:
-                raise _Failed("cancelled" if run.cancelled else "request_timeout", "stopped between two loads")
-            records = self._send(host, engine, load, self.requests, trial.seed + 100 * (i + 1), f"load-{i}")
+            if run.cancelled:
+                raise _Failed("cancelled", "stopped between two loads")
+            records = self._send(host, engine, load, self.requests, trial.seed + 100 * (i + 1), f"load-{i}", until)
             self._check(records, engine)
+            if self.warmup_s and max(r["scheduled_s"] for r in records) <= self.warmup_s:
+                raise _Failed("too_short", f"no request was sent after the warm-up of {self.warmup_s:g} s; send more")
             summary = summarize(records, warmup_s=self.warmup_s, slos=self.slos)
             rows.append({**_level(load), **summary.metrics})
             if self.keep is not None:
@@ -181,7 +190,7 @@ class LiveObjective:
         return {"metrics": metrics, "rows": rows, "artifacts": artifacts}
 
     def _send(
-        self, host: Host, engine: Running, load: Closed | Open | Trace, n: int, seed: int, name: str
+        self, host: Host, engine: Running, load: Closed | Open | Trace, n: int, seed: int, name: str, until: float
     ) -> list[dict[str, Any]]:
         workload = replace(self.workload, text=self.engine.text_prompts, vocabulary=self.engine.vocabulary)
         made = plan(
@@ -199,9 +208,10 @@ class LiveObjective:
             local = Path(folder) / "plan.json"
             local.write_text(json.dumps(made))
             host.put(local, f"{name}.json")
-            done = host.run([host.python, "-I", "-S", _CLIENT, f"{name}.json", f"{name}.jsonl"], timeout_s=self.limit_s)
+            left = max(0.0, until - time.monotonic())
+            done = host.run([host.python, "-I", "-S", _CLIENT, f"{name}.json", f"{name}.jsonl"], timeout_s=left)
             if done.code is None:
-                raise _Failed("request_timeout", f"the load was not over after {self.limit_s:g} s")
+                raise _Failed("request_timeout", f"the trial was not over after {self.limit_s:g} s")
             if done.code != 0:
                 raise RuntimeError(f"the load generator ended with {done.code}: {done.output}")
             back = Path(folder) / "records.jsonl"

@@ -2,9 +2,10 @@
 
     python guard.py PROGRAM [ARG …]        (standard input: a pipe that the parent holds open)
 
-When the pipe closes, because the parent closed it or died of whatever cause, every descendant is interrupted, given the grace
-that ``GUARD_GRACE_S`` names, and killed. Descendants that left their group or lost their parent are found too: the guard is
-their reaper. Should the guard itself be killed, the kernel kills the program.
+When the pipe closes, because the parent closed it or died of whatever cause, or when the time that ``GUARD_EXPIRES`` names
+(seconds since 1970) has come, every descendant is interrupted, given the grace that ``GUARD_GRACE_S`` names, and killed.
+Descendants that left their group or lost their parent are found too: the guard is their reaper. Should the guard itself be
+killed, the kernel kills the program.
 """
 
 from __future__ import annotations
@@ -62,6 +63,7 @@ def _reap(child: int, code: int | None) -> int | None:
 def main(argv: list[str]) -> int:
     """Exit code of the program; 127 if it cannot be started."""
     grace_s = float(os.environ.get("GUARD_GRACE_S", "5"))
+    expires = float(os.environ.get("GUARD_EXPIRES", "inf"))
     _prctl(_PR_SET_CHILD_SUBREAPER, 1)
     for number in (signal.SIGINT, signal.SIGTERM):
         signal.signal(number, signal.SIG_IGN)
@@ -81,7 +83,7 @@ def main(argv: list[str]) -> int:
             sys.stderr.write(f"{argv[0]}: {error}\n")
             os._exit(127)
     code: int | None = None
-    while code is None:
+    while code is None and time.time() < expires:
         ready, _, _ = select.select([0], [], [], 0.05)
         if ready and not os.read(0, 1):
             break

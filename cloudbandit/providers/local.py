@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import math
 import os
 import platform
 import shutil
@@ -37,7 +38,9 @@ def describe_machine() -> dict[str, object]:
 class LocalProcess:
     """A guarded process: it ends with `stop`, and within seconds of this process's end, however that comes."""
 
-    def __init__(self, argv: Sequence[str], env: Mapping[str, str], folder: Path, log: Path, grace_s: float) -> None:
+    def __init__(
+        self, argv: Sequence[str], env: Mapping[str, str], folder: Path, log: Path, grace_s: float, expires: float
+    ) -> None:
         self.log = log
         self._grace_s = grace_s
         with log.open("ab") as out:
@@ -47,7 +50,7 @@ class LocalProcess:
                 stdout=out,
                 stderr=subprocess.STDOUT,
                 cwd=folder,
-                env={**os.environ, **env, "GUARD_GRACE_S": str(grace_s)},
+                env={**os.environ, **env, "GUARD_GRACE_S": str(grace_s), "GUARD_EXPIRES": str(expires)},
                 start_new_session=True,
             )
 
@@ -79,9 +82,11 @@ class LocalProcess:
 
 
 class LocalHost:
-    """A folder on this machine. Paths are relative to it; closing it stops what runs there and removes it."""
+    """A folder on this machine. Paths are relative to it; closing it stops what runs there and removes it. What runs there is
+    stopped at ``expires`` (seconds since 1970) too."""
 
-    def __init__(self, folder: Path | None = None) -> None:
+    def __init__(self, folder: Path | None = None, expires: float = math.inf) -> None:
+        self._expires = expires
         self.name = "local"
         self.python = sys.executable
         self._kept = folder is not None
@@ -120,7 +125,7 @@ class LocalHost:
         """Start in the background; see `cloudbandit.protocols.Host.start`."""
         if self.closed:
             raise UsageError("the host is closed")
-        process = LocalProcess(argv, env or {}, self.folder, self.path(log), grace_s)
+        process = LocalProcess(argv, env or {}, self.folder, self.path(log), grace_s, self._expires)
         self._processes.append(process)
         return process
 
@@ -175,7 +180,7 @@ class LocalProvider:
     def launch(self, offer: Offer, *, run: str, key: str, expires: float) -> LocalHost:
         """A host per key; launching a key again gives the host it already has."""
         if key not in self._hosts or self._hosts[key].closed:
-            self._hosts[key] = LocalHost()
+            self._hosts[key] = LocalHost(expires=expires)
         return self._hosts[key]
 
     def destroy(self, key: str) -> None:

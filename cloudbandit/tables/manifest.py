@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import difflib
 import fnmatch
 import tomllib
 from collections.abc import Mapping, Sequence
@@ -10,7 +9,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, cast
 
-from cloudbandit.errors import TableError
+from cloudbandit.errors import TableError, hint
 from cloudbandit.space import Kind
 from cloudbandit.trial import Status
 
@@ -149,7 +148,7 @@ class _Reader:
         for name, content in self.raw.items():
             if name not in _SECTIONS:
                 raise TableError(
-                    f"{self.path}: unknown section [{name}]{_hint(name, _SECTIONS)}; known: {', '.join(_SECTIONS)}"
+                    f"{self.path}: unknown section [{name}]{hint(name, _SECTIONS)}; known: {', '.join(_SECTIONS)}"
                 )
             allowed = _SECTIONS[name]
             if not isinstance(content, dict):
@@ -158,7 +157,7 @@ class _Reader:
                 if allowed is not None and key not in allowed:
                     known = ", ".join(sorted(allowed))
                     raise TableError(
-                        f"{self.path}: unknown key {key!r} in [{name}]{_hint(key, allowed)}; known: {known}"
+                        f"{self.path}: unknown key {key!r} in [{name}]{hint(key, allowed)}; known: {known}"
                     )
 
     def section(self, name: str, default: Mapping[str, Any] | None = None) -> Mapping[str, Any]:
@@ -228,8 +227,3 @@ class _Reader:
             None if otherwise is None else Status(otherwise),
             self.string("status.reason", section.get("reason", "")),
         )
-
-
-def _hint(name: str, known: Any) -> str:
-    close = difflib.get_close_matches(name, list(known), n=1)
-    return f" (did you mean {close[0]!r}?)" if close else ""
