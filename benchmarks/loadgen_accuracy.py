@@ -6,7 +6,8 @@
 1. Accuracy: 100 concurrent streams of 20 tokens/s each against the script: by how much the measured TTFT and ITL (medians)
 are off. 2. Cost: requests per second of the client's own CPU time, against a script that answers at once. 3. Agreement: our
 TTFT against aiperf's, our TPOT against its inter-token latency (a mean per request), interleaved, on the script and on
-OpenVINO; the ratio of medians with a 95 % interval over the repeats (Student's t).
+OpenVINO; the ratio of medians with a 95 % interval over the repeats (Student's t). Who is right where they differ is told by the
+loopback interface: the kernel's time stamps of the same packets (as root).
 """
 
 import argparse
@@ -21,6 +22,7 @@ from contextlib import contextmanager
 from pathlib import Path
 
 import numpy as np
+from wire import watched
 
 from cloudbandit.engines.openvino import TINY, OpenVINO
 from cloudbandit.engines.running import running
@@ -124,15 +126,32 @@ def interval(ratios):
 
 
 def agreement(folder, tokenizer, url, model, repeats, users=8, requests=80):
-    ttft, tpot, table = [], [], []
+    """Both clients in turns, and for each what the loopback interface saw of the very same requests."""
+    port = int(url.rsplit(":", 1)[1])
+    table = []
     for seed in range(repeats):
-        mine = summarize(ours(url, model, users, requests, seed)[0]).metrics
-        first, between, _ = aiperf(folder, tokenizer, url, model, users, requests, seed)
-        ttft.append(mine["ttft_p50_ms"] / first)
-        tpot.append(mine["tpot_p50_ms"] / between)
-        table.append([round(v, 2) for v in (mine["ttft_p50_ms"], first, mine["tpot_p50_ms"], between)])
-        print(f"  ours/aiperf TTFT {table[-1][:2]} ms, TPOT/ITL {table[-1][2:]} ms", file=sys.stderr, flush=True)
-    return {"ttft_ratio": interval(ttft), "tpot_ratio": interval(tpot), "repeats": repeats, "ours_theirs_ms": table}
+        with watched(port) as wire:
+            mine = summarize(ours(url, model, users, requests, seed)[0]).metrics
+        row = {"ours": [mine["ttft_p50_ms"], mine["tpot_p50_ms"]], "ours_wire": medians(wire)}
+        with watched(port) as wire:
+            first, between, _ = aiperf(folder, tokenizer, url, model, users, requests, seed)
+        row |= {"aiperf": [first, between], "aiperf_wire": medians(wire)}
+        table.append(row)
+        shown = {k: [round(v, 2) for v in pair] for k, pair in row.items()}
+        print(f"  TTFT, TPOT in ms: {shown}", file=sys.stderr, flush=True)
+    out = {"repeats": repeats, "ms": {k: [[round(v, 2) for v in row[k]] for row in table] for k in table[0]}}
+    for over, under in (("ours", "aiperf"), ("ours", "ours_wire"), ("aiperf", "aiperf_wire")):
+        for i, metric in enumerate(("ttft", "tpot")):
+            out[f"{metric}_{over}_over_{under}"] = interval([row[over][i] / row[under][i] for row in table])
+    return out
+
+
+def medians(wire):
+    """TTFT and TPOT in ms, as the interface saw them; not numbers where nobody could watch."""
+    if wire is None or not wire.timings:
+        return [float("nan")] * 2
+    x = np.array([t for t in wire.timings if t[2] > 1])
+    return [float(1e3 * np.median(x[:, 0])), float(1e3 * np.median((x[:, 1] - x[:, 0]) / (x[:, 2] - 1)))]
 
 
 def main():

@@ -39,13 +39,15 @@ class Engine(ABC):
     """A serving engine. Everything it needs to know of a machine is its `Host`."""
 
     name: ClassVar[str]
-    knobs: ClassVar[Sequence[Knob]]
+    knobs: Sequence[Knob]
     at_most: ClassVar[Sequence[tuple[str, str]]] = ()
     """Known constraints: pairs of knobs of which, where both are active, the first must not exceed the second."""
+    forbidden: Sequence[Mapping[str, Sequence[Value]]] = ()
+    """More of them: a config is ruled out where each of these knobs has one of these values."""
     ready_path: ClassVar[str] = "/health"
     start_timeout_s: ClassVar[float] = 60.0
     text_prompts: ClassVar[bool] = False
-    vocabulary: ClassVar[tuple[int, int]] = (10, 250)
+    vocabulary: tuple[int, int] = (10, 250)
     """Token ids that prompts may hold."""
     extra: ClassVar[Mapping[str, Any]] = {}
     """Fields of every request body."""
@@ -73,7 +75,9 @@ class Engine(ABC):
             CategoricalHyperparameter,
             ConfigurationSpace,
             EqualsCondition,
+            ForbiddenAndConjunction,
             ForbiddenGreaterThanRelation,
+            ForbiddenInClause,
             OrdinalHyperparameter,
         )
 
@@ -93,6 +97,12 @@ class Engine(ABC):
                     space.add(EqualsCondition(made[knob.name], made[parent], value))
         for smaller, larger in self.at_most:
             space.add(ForbiddenGreaterThanRelation(made[smaller], made[larger]))
+        offered = {k.name: self.values(k) for k in self.knobs}
+        for clause in self.forbidden:
+            met = {name: [v for v in values if v in offered[name]] for name, values in clause.items()}
+            if all(met.values()):
+                parts = [ForbiddenInClause(made[name], values) for name, values in met.items()]
+                space.add(ForbiddenAndConjunction(*parts) if len(parts) > 1 else parts[0])
         return space
 
     def configs(self) -> list[dict[str, Value]]:
@@ -122,6 +132,9 @@ class Engine(ABC):
         for smaller, larger in self.at_most:
             if smaller in config and larger in config and float(config[smaller]) > float(config[larger]):
                 return f"{smaller} = {config[smaller]} exceeds {larger} = {config[larger]}"
+        for clause in self.forbidden:
+            if all(name in config and config[name] in values for name, values in clause.items()):
+                return "the engine refuses " + " with ".join(f"{name} = {config[name]}" for name in clause)
         return None
 
     def prepare(self, host: Host, model: str) -> str:
@@ -132,8 +145,8 @@ class Engine(ABC):
     def argv(self, host: Host, config: Config, port: int, model: str) -> list[str]:
         """The command that serves ``model`` on loopback."""
 
-    def env(self, config: Config) -> Mapping[str, str]:
-        """Environment variables of the command."""
+    def env(self, config: Config, model: str) -> Mapping[str, str]:
+        """Environment variables of the command, beside the host's own."""
         return {}
 
     @abstractmethod

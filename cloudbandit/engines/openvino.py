@@ -27,7 +27,7 @@ class OpenVINO(Engine):
     """
 
     name = "openvino"
-    knobs: ClassVar[Sequence[Knob]] = (
+    knobs: Sequence[Knob] = (
         Knob("max_num_batched_tokens", (32, 64, 128, 256, 512, 1024, 2048), 256),
         Knob("dynamic_split_fuse", (True, False), True),
         Knob("max_num_seqs", (2, 4, 8, 16, 32, 64, 128), 64, when=("dynamic_split_fuse", False)),

@@ -31,6 +31,7 @@ class Running:
     """An engine that is ready."""
 
     url: str
+    model: str
     process: Process
     start_s: float
 
@@ -60,7 +61,8 @@ def running(
     limit = engine.start_timeout_s if timeout_s is None else timeout_s
     port = host.free_port()
     began = time.monotonic()
-    process = host.start(engine.argv(host, config, port, model), env=engine.env(config), log=f"{engine.name}.log")
+    argv, env = engine.argv(host, config, port, model), engine.env(config, model)
+    process = host.start(argv, env=env, log=f"{engine.name}.log")
     try:
         url = host.forward(port)
         while not _answers(url + engine.ready_path):
@@ -74,7 +76,7 @@ def running(
                     "start_timeout", f"{engine.name} was not ready after {limit:g} s", process.tail(LOG_LINES)
                 )
             time.sleep(_POLL_S)
-        yield Running(url, process, time.monotonic() - began)
+        yield Running(url, model, process, time.monotonic() - began)
     finally:
         process.stop()
 

@@ -197,7 +197,7 @@ class LiveObjective:
             workload,
             load,
             url=engine.url,
-            model=self.model,
+            model=engine.model,
             seed=seed,
             requests=n,
             timeout_s=self.timeout_s,
