@@ -1,12 +1,12 @@
 """Record data/openvino-cpu: a real engine on this machine's CPU, config by config, under two workloads.
 
-    python benchmarks/record_openvino.py records.jsonl [--configs 305] [--repeats 65]       (resumable; Ctrl-C loses nothing)
+    python benchmarks/record_openvino.py records.jsonl [--configs 305] [--anchors 20] [--rounds 8]   (resumable)
     python benchmarks/record_openvino.py records.jsonl --export data/openvino-cpu
 
 OpenVINO GenAI serving a random tiny Llama. Each trial starts the engine afresh, sends one request, then a closed loop.
 Configs are drawn at random (seed 0) from all combinations of knobs, those the engine is known to refuse included, because how
-it fails is worth recording. Repeats of earlier configs are strewn between, with other requests, so that drift shows. Nothing
-else should run meanwhile.
+it fails is worth recording. Twenty configs are measured again in rounds, strewn between, with other requests, so that noise and
+drift show. Nothing else should run meanwhile.
 """
 
 import argparse
@@ -50,23 +50,25 @@ def draw(engine, n, seed=0):
     return list(found.values())
 
 
-def schedule(configs, repeats, seed=0):
-    """(config number, replicate) in order: the drawn configs once, repeats of earlier ones strewn between."""
-    rng = np.random.default_rng(seed)
-    order, seen = [], {}
-    every = max(2, round((configs + repeats) / max(1, repeats)))
-    number = 0
-    while number < configs or len(order) < configs + repeats:
-        if number < configs and (len(order) % every != every - 1 or number < 10):
-            order.append((number, 0))
-            number += 1
-        else:
-            again = int(rng.integers(number))
-            seen[again] = seen.get(again, 0) + 1
-            order.append((again, seen[again]))
-        if len(order) == configs + repeats:
-            break
-    return order
+def anchors(configs, n, seed=0):
+    """Numbers of n configs that can be expected to run, to be measured again and again."""
+    easy = [
+        i
+        for i, c in enumerate(configs)
+        if c["threads"] == 2
+        and c["num_kv_blocks"] >= 128
+        and (c["dynamic_split_fuse"] or c["max_num_batched_tokens"] >= 512)
+    ]
+    return sorted(np.random.default_rng(seed).choice(easy, size=min(n, len(easy)), replace=False).tolist())
+
+
+def schedule(configs, again, rounds):
+    """(config number, replicate) in order: every config once, and between them, evenly strewn, the anchors in rounds."""
+    repeats = [(c, r) for r in range(1, rounds + 1) for c in again]
+    firsts = [(c, 0) for c in range(configs)]
+    slots = [((i + 0.5) / len(firsts), 0, pair) for i, pair in enumerate(firsts)]
+    slots += [((i + 0.5) / len(repeats), 1, pair) for i, pair in enumerate(repeats)]
+    return [pair for _, _, pair in sorted(slots)]
 
 
 def machine():
@@ -77,7 +79,7 @@ def machine():
     return {**describe_machine(), "engine": version}
 
 
-def record(path, configs, repeats):
+def record(path, configs, again, rounds):
     engine = OpenVINO()
     chosen = draw(engine, configs)
     done = set()
@@ -92,7 +94,7 @@ def record(path, configs, repeats):
         )
         for name, (workload, load, n) in WORKLOADS.items()
     }
-    order = [(c, r, w) for c, r in schedule(len(chosen), repeats) for w in WORKLOADS]
+    order = [(c, r, w) for c, r in schedule(len(chosen), anchors(chosen, again), rounds) for w in WORKLOADS]
     with path.open("a") as file:
         if not done:
             file.write(
@@ -203,7 +205,8 @@ def main():
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("records", type=Path)
     parser.add_argument("--configs", type=int, default=305)
-    parser.add_argument("--repeats", type=int, default=65)
+    parser.add_argument("--anchors", type=int, default=20, help="configs that are measured again")
+    parser.add_argument("--rounds", type=int, default=8, help="so many times each")
     parser.add_argument("--export", type=Path, metavar="FOLDER")
     args = parser.parse_args()
     if args.export:
@@ -212,7 +215,7 @@ def main():
             f"{len(frame)} runs of {len(frame.drop_duplicates([k.name for k in OpenVINO.knobs]))} configs → {args.export}"
         )
     else:
-        record(args.records, args.configs, args.repeats)
+        record(args.records, args.configs, args.anchors, args.rounds)
 
 
 if __name__ == "__main__":

@@ -8,54 +8,23 @@ import subprocess
 import sys
 import time
 from pathlib import Path
-from typing import ClassVar
 
 import numpy as np
 import pytest
+from scripted_engine import ROOT, Scripted
 from typer.testing import CliRunner
 
 from cloudbandit import Budget, Domain, SLOGoal, Status, Study, load_table, make_factory
 from cloudbandit.cli import app
-from cloudbandit.engines.engine import Engine, Knob
 from cloudbandit.engines.openvino import TINY, OpenVINO
-from cloudbandit.engines.transformers import Transformers
-from cloudbandit.engines.vllm import VLLM
-from cloudbandit.errors import DataError, TableError, UnknownNameError, UsageError
+from cloudbandit.errors import DataError, TableError, UsageError
 from cloudbandit.goal import SLO
-from cloudbandit.loadgen.workloads import Closed, Fixed, LogNormal, Workload
+from cloudbandit.loadgen.workloads import Closed, Fixed, LogNormal, Open, Trace, Workload
 from cloudbandit.objectives.live import REASONS, LiveObjective, Unattended
 from cloudbandit.providers.local import LocalHost, LocalProvider
 from cloudbandit.studyfile import METRICS, LiveStudy, load
 from cloudbandit.tables.export import write_table
 from cloudbandit.trial import Candidate, Result, Trial
-
-ROOT = Path(__file__).parent.parent
-
-
-class Scripted(Engine):
-    """The scripted server as an engine; how it misbehaves under requests is the model's name."""
-
-    name = "scripted"
-    knobs: ClassVar = (
-        Knob("itl_ms", (1, 2, 5), 1),
-        Knob("start", ("ready", "crash", "never"), "ready"),
-        Knob("batch", (1, 2), 1, when=("start", "ready")),
-    )
-    at_most: ClassVar = (("batch", "itl_ms"),)
-
-    def argv(self, host, config, port, model):
-        if config["start"] == "crash":
-            return [host.python, "-c", "print('no such device'); raise SystemExit(7)"]
-        if config["start"] == "never":
-            return [host.python, "-c", "import time; time.sleep(600)"]
-        times = ["--ttft", "0.005", "--itl", str(int(config["itl_ms"]) / 1e3)]
-        return [host.python, "-m", "cloudbandit.testing.stub_engine", "--port", str(port), *times]
-
-    def env(self, config):
-        return {"PYTHONPATH": str(ROOT)}
-
-    def version(self, host):
-        return "scripted"
 
 
 def _objective(model="good", **options):
@@ -65,67 +34,6 @@ def _objective(model="good", **options):
 
 def _trial(number=0, **config):
     return Trial(number, Candidate("this-machine", {"itl_ms": 1, "start": "ready", "batch": 1} | config), seed=number)
-
-
-# ── knobs ──
-
-
-def test_knobs_are_a_space_with_conditions_and_known_constraints():
-    for engine in (Scripted(), OpenVINO()):
-        configs = engine.configs()
-        assert len({json.dumps(c, sort_keys=True) for c in configs}) == len(configs)
-        assert all(engine.why_not(c) is None for c in configs)
-        listed = {json.dumps(dict(c.config), sort_keys=True) for c in Domain({"a": engine.space()}).candidates}
-        assert listed == {json.dumps(c, sort_keys=True) for c in configs}
-    assert len(Scripted().configs()) == 5 + 3 + 3  # batch 2 exceeds itl_ms 1, and is absent unless ready
-
-
-def test_configs_outside_the_space_say_why():
-    engine = OpenVINO()
-    assert "no knob 'speed'" in engine.why_not({"speed": 1})
-    assert "allowed: 32, 64" in engine.why_not({"max_num_batched_tokens": 7})
-    assert "only where dynamic_split_fuse = False" in engine.why_not({"dynamic_split_fuse": True, "max_num_seqs": 4})
-    both = {"dynamic_split_fuse": False, "max_num_seqs": 128, "max_num_batched_tokens": 32}
-    assert "exceeds" in engine.why_not(both)
-    assert OpenVINO(threads=2).configs()[0]["threads"] == 2
-    with pytest.raises(UnknownNameError, match="knob of openvino"):
-        OpenVINO(speed=1)
-    with pytest.raises(UsageError, match="allowed: 1, 2"):
-        OpenVINO(threads=[2, 64])
-    with pytest.raises(UsageError, match="default"):
-        Knob("x", (1, 2), 3)
-
-
-def test_vllm_is_started_as_its_documentation_says():
-    engine = VLLM(dummy=True, max_model_len=2048, tensor_parallel_size=1)
-    config = {"max_num_seqs": 64, "max_num_batched_tokens": 512, "enable_chunked_prefill": False, "enforce_eager": True}
-    argv = engine.argv(None, config, 8101, "m")
-    assert argv[:3] == ["vllm", "serve", "m"]
-    text = " ".join(argv)
-    for part in (
-        "--port 8101",
-        "--max-num-seqs 64",
-        "--max-num-batched-tokens 512",
-        "--no-enable-chunked-prefill",
-        "--enable-prefix-caching",
-        "--enforce-eager",
-        "--load-format dummy",
-        "--max-model-len 2048",
-    ):
-        assert part in text
-    assert "exceeds" in engine.why_not({"max_num_seqs": 1024, "max_num_batched_tokens": 512})
-    host = LocalHost()
-    try:
-        with pytest.raises(UsageError, match="pip install vllm"):
-            engine.version(host)
-    finally:
-        host.close()
-
-
-def test_transformers_is_started_as_its_documentation_says():
-    text = " ".join(Transformers().argv(None, {"num_blocks": 16}, 8122, "m"))
-    assert text.startswith("transformers serve m --host 127.0.0.1 --port 8122 --device cpu --continuous-batching")
-    assert "--cb-num-blocks 16 --cb-block-size 32 --cb-max-batch-tokens 512" in text
 
 
 # ── how trials end ──
@@ -197,6 +105,17 @@ def test_a_trial_never_costs_more_than_was_held(monkeypatch):
     for result in (hung, never):
         assert result.seconds < objective.quote(_trial().candidate).seconds
         assert result.spent_usd <= objective.quote(_trial().candidate).usd
+
+
+def test_a_port_in_use_is_not_measured_as_the_engine(monkeypatch):
+    argv = [sys.executable, "-m", "cloudbandit.testing.stub_engine", "--ttft", "1.5", "--itl", "0.001"]
+    with subprocess.Popen(argv, stdout=subprocess.PIPE, text=True) as other:
+        port = int(other.stdout.readline().split()[1])
+        monkeypatch.setattr(LocalHost, "free_port", lambda self: port)
+        result = _objective(timeout_s=10.0).evaluate(_trial(), Unattended())  # the other one answers every request
+        other.kill()
+    assert (result.status, result.reason) == (Status.FAILED, "engine_died")
+    assert "has its port" in result.error
 
 
 def test_a_load_shorter_than_its_warm_up_is_a_failed_trial():
@@ -342,6 +261,29 @@ def test_a_small_batch_lowers_the_time_per_token_and_raises_the_time_to_the_firs
 
 
 @pytest.mark.slow
+def test_a_real_engine_under_an_open_loop_and_a_trace_is_asked_when_the_plan_says(tmp_path):
+    trace = tmp_path / "trace.csv"
+    lines = [f"2023-11-16 18:00:{i / 10:09.6f},{40 + i},{4 + i % 5}" for i in range(30)]
+    trace.write_text("\n".join(["TIMESTAMP,ContextTokens,GeneratedTokens", *lines]) + "\n")
+    loads = [Open(20.0, burstiness=0.5), Trace.load(trace, speed=2.0)]
+    objective = LiveObjective(
+        LocalProvider(), OpenVINO(), TINY, Workload(Fixed(40, 8)), loads, requests=30, keep=tmp_path
+    )
+    result = objective.evaluate(Trial(0, Candidate("this-machine", {})), Unattended())
+    assert result.status is Status.OK, result.error
+    assert [r["failure_rate"] for r in result.rows] == [0, 0]
+    assert result.rows[0]["rate_per_s"] == 20
+    for i in (0, 1):
+        records = [json.loads(line) for line in Path(result.artifacts[f"records_{i}"]).read_text().splitlines()]
+        assert len(records) == 30
+        assert all(r["sent_s"] >= r["scheduled_s"] for r in records)
+        if i == 1:
+            assert [r["output_tokens"] for r in records] == [4 + k % 5 for k in range(30)]
+            assert [r["input_tokens"] for r in records] == [40 + k for k in range(30)]
+            assert records[-1]["scheduled_s"] == pytest.approx(2.9 / 2)
+
+
+@pytest.mark.slow
 def test_an_infeasible_config_of_the_real_engine_is_classified(tmp_path):
     long = Workload(Fixed(700, 4))
     objective = LiveObjective(LocalProvider(), OpenVINO(), TINY, long, [Closed(2)], requests=4)
@@ -407,6 +349,13 @@ def test_a_live_study_survives_a_kill_and_is_exported(tmp_path):
     kept = {t["trial"]: t for t in after}
     assert all(kept[t["trial"]] == t for t in before)  # no finished trial was run again
     kept = ["--records", str(tmp_path / "records")]
+    one = CliRunner().invoke(app, ["show", "--store", str(store), "--trial", "1"])
+    assert "tpot_p50_ms" in one.stdout
+    assert "status" in one.stdout
+    figure = tmp_path / "study.png"
+    again = CliRunner().invoke(app, ["resume", "--store", str(store), "--plot", str(figure)])
+    assert "recommended" in again.stdout
+    assert figure.stat().st_size > 10_000
     exported = CliRunner().invoke(
         app, ["export", "--store", str(store), "--to", str(tmp_path / "table"), *kept, "--json"]
     )

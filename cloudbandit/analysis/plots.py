@@ -2,15 +2,17 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
 from cloudbandit.analysis.compare import CompareRow
 from cloudbandit.analysis.statistics import critical_difference
 from cloudbandit.errors import UsageError, need
+from cloudbandit.goal import SLO, Goal
 from cloudbandit.replay import Task
 from cloudbandit.study import Report
+from cloudbandit.trial import Observation
 
 _COLOURS = ("#0072B2", "#D55E00", "#009E73", "#CC79A7", "#E69F00", "#56B4E9", "#000000", "#999999")  # Okabe & Ito
 
@@ -101,49 +103,83 @@ def plot_savings(rows: Sequence[CompareRow], budget: int, title: str, path: Path
 
 
 def plot_replay(task: Task, report: Report, title: str, path: Path) -> None:
-    """Left: the incumbent's value over the trials. Right: every trial, coloured by arm, against the first SLO's metric
-    (without an SLO: against its number)."""
+    """`plot_study`, with the table's optimum and a random config to compare with."""
+    references = {
+        f"optimum of the table ({task.best_value:.4g})": task.best_value,
+        f"a random config ({task.random_value:.4g})": task.random_value,
+    }
+    plot_study(report, task.goal, task.objective.domain.names, title, path, references)
+
+
+def plot_study(
+    report: Report,
+    goal: Goal,
+    arms: Sequence[str],
+    title: str,
+    path: Path,
+    references: Mapping[str, float] | None = None,
+) -> None:
+    """Left: the incumbent over the trials, failed trials as crosses below. Right: every trial that ran, coloured by arm, against
+    the first SLO whose metric has a scale (without one: against its number).
+
+    Args:
+        references: values to compare with, the best first.
+    """
     figure, (left, right) = _figure(11, 4.6, 2)
-    metric = task.metric
+    metric = goal.metrics[0]
+    _draw_progress(left, report, metric, references or {})
+    slo = next((s for s in goal.slos if s.limit > 0), None)
+    _draw_trials(right, report, metric, slo, arms)
+    figure.suptitle(title, fontsize=10)
+    _save(figure, path)
+
+
+def _draw_progress(axes: Any, report: Report, metric: str, references: Mapping[str, float]) -> None:
     steps = [(n, value) for n, value in report.trajectory if value is not None]
     if steps:
-        left.step(*zip(*steps, strict=True), where="post", color=_COLOURS[0], label="incumbent")
-    left.axhline(
-        task.best_value, color=_COLOURS[2], linestyle="--", label=f"optimum of the table ({task.best_value:.4g})"
-    )
-    left.axhline(
-        task.random_value, color=_COLOURS[7], linestyle=":", label=f"a random config ({task.random_value:.4g})"
-    )
-    left.set(xlabel="trial", ylabel=metric, title="the best config so far")
-    if task.random_value > 10 * task.best_value:
-        left.set_yscale("log")
-    left.legend(fontsize=8)
-    slo = task.goal.slos[0] if task.goal.slos else None
+        axes.step(*zip(*steps, strict=True), where="post", color=_COLOURS[0], label="incumbent")
+    for i, (label, value) in enumerate(references.items()):
+        axes.axhline(
+            value, color=_COLOURS[2] if i == 0 else _COLOURS[7], linestyle="--" if i == 0 else ":", label=label
+        )
+    axes.set(xlabel="trial", ylabel=metric, title="the best config so far")
+    values = [*references.values(), *(value for _, value in steps)]
+    if values and max(values) > 10 * min(values) > 0:
+        axes.set_yscale("log")
+    failed = [n + 1 for n, o in enumerate(report.observations) if metric not in o.result.metrics]
+    if failed:
+        at_the_bottom = axes.get_xaxis_transform()
+        axes.scatter(
+            failed, [0.03] * len(failed), marker="x", color=_COLOURS[1], transform=at_the_bottom, label="failed"
+        )
+    if axes.get_legend_handles_labels()[0]:
+        axes.legend(fontsize=8)
+
+
+def _draw_trials(axes: Any, report: Report, metric: str, slo: SLO | None, arms: Sequence[str]) -> None:
+    def at(o: Observation) -> float:
+        return o.result.metrics[slo.metric] if slo else o.trial.number + 1
+
     hollow = False
-    for position, arm in enumerate(task.objective.domain.names):
+    for position, arm in enumerate(arms):
         mine = [o for o in report.observations if o.arm == arm and metric in o.result.metrics]
         mine = [o for o in mine if slo is None or slo.metric in o.result.metrics]
         colour = _COLOURS[position % len(_COLOURS)]
-        right.scatter([], [], s=36, color=colour, label=arm)
+        axes.scatter([], [], s=36, color=colour, label=arm)
         for feasible in (True, False):
             some = [o for o in mine if (o.score is not None and o.score.feasible) == feasible]
-            x = [o.result.metrics[slo.metric] if slo else o.trial.number + 1 for o in some]
             y = [o.result.metrics[metric] for o in some]
-            right.scatter(x, y, s=36, edgecolors=colour, facecolors=colour if feasible else "none")
+            axes.scatter([at(o) for o in some], y, s=36, edgecolors=colour, facecolors=colour if feasible else "none")
             hollow |= bool(some) and not feasible
     if hollow:
-        right.scatter([], [], s=36, edgecolors="grey", facecolors="none", label="violates an SLO")
-    if report.incumbent is not None:
-        o = report.incumbent
-        x0 = o.result.metrics[slo.metric] if slo else o.trial.number + 1
-        right.scatter(
-            [x0], [o.result.metrics[metric]], s=220, facecolors="none", edgecolors="black", label="recommended"
-        )
+        axes.scatter([], [], s=36, edgecolors="grey", facecolors="none", label="violates an SLO")
+    best = report.incumbent
+    if best is not None:
+        y = [best.result.metrics[metric]]
+        axes.scatter([at(best)], y, s=220, facecolors="none", edgecolors="black", label="recommended")
     if slo is not None:
-        right.axvline(slo.limit, color="black", linewidth=1, label=str(slo))
-        _log_axis(right, "x")
-    _log_axis(right, "y")
-    right.set(xlabel=slo.metric if slo else "trial", ylabel=metric, title="every trial that ran")
-    right.legend(fontsize=8)
-    figure.suptitle(title, fontsize=10)
-    _save(figure, path)
+        axes.axvline(slo.limit, color="black", linewidth=1, label=str(slo))
+        _log_axis(axes, "x")
+    _log_axis(axes, "y")
+    axes.set(xlabel=slo.metric if slo else "trial", ylabel=metric, title="every trial that ran")
+    axes.legend(fontsize=8)

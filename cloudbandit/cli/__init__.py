@@ -10,11 +10,11 @@ import sys
 from collections.abc import Sequence
 from typing import NoReturn
 
-from cloudbandit.cli import compare, live, recommend, replay, tables
+from cloudbandit.cli import compare, live, recommend, replay, stores, tables
 from cloudbandit.cli.common import app, err
 from cloudbandit.errors import CloudBanditError
 
-__all__ = ["app", "compare", "live", "main", "recommend", "replay", "tables"]
+__all__ = ["app", "compare", "live", "main", "recommend", "replay", "stores", "tables"]
 
 
 def main(argv: Sequence[str] | None = None) -> NoReturn:

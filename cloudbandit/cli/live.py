@@ -8,7 +8,20 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from cloudbandit.cli.common import NOT_FEASIBLE, Json, StoreOption, StudyName, app, config_text, err, out, print_json
+from cloudbandit.cli.common import (
+    NOT_FEASIBLE,
+    Json,
+    Plot,
+    StoreOption,
+    StudyName,
+    app,
+    config_text,
+    err,
+    out,
+    print_json,
+)
+from cloudbandit.cli.report import described
+from cloudbandit.cli.stores import existing, pick
 
 if TYPE_CHECKING:
     from cloudbandit.study import Report
@@ -19,6 +32,7 @@ if TYPE_CHECKING:
 def run(
     file: Annotated[Path, typer.Argument(metavar="STUDY.TOML", help="See docs/live.md.")],
     store: StoreOption = None,
+    plot: Plot = None,
     json_: Json = False,
 ) -> None:
     """Run a live study: engines are started, measured and stopped, trial by trial. A second run goes on where it stopped."""
@@ -27,10 +41,10 @@ def run(
     from cloudbandit.studyfile import load
 
     spec = {**load(file), "machine": {**describe_machine(), "cloudbandit": __version__}}
-    run_live(spec, store or spec["study"].get("store") or f"{spec['study']['name']}.db", json_)
+    run_live(spec, store or spec["study"].get("store") or f"{spec['study']['name']}.db", json_, plot)
 
 
-def run_live(spec: Mapping[str, Any], url: str, json_: bool) -> None:
+def run_live(spec: Mapping[str, Any], url: str, json_: bool, plot: Path | None = None) -> None:
     """Run or resume; the store holds every trial."""
     from cloudbandit.studyfile import LiveStudy, opened
 
@@ -42,25 +56,25 @@ def run_live(spec: Mapping[str, Any], url: str, json_: bool) -> None:
         err.print(f"stopped; go on with: cloudbandit resume --store {url} --study {live.name!r}", markup=False)
         raise
     best = report.incumbent
+    if plot is not None:
+        from cloudbandit.analysis.plots import plot_study
+
+        plot_study(report, live.goal, live.objective.domain().names, live.name, plot)
     if json_:
         print_json(
             {
                 "study": live.name,
                 "store": url,
                 "evaluations": report.evaluations,
-                "incumbent": None if best is None else _described(best),
+                "incumbent": None if best is None else described(best),
                 "spent_usd": report.spent_usd,
                 "stop_reason": report.stop_reason,
             }
         )
     else:
-        _print(report, live.goal.metrics[0], url)
+        _print(report, live.goal.metrics[0], url, plot)
     if best is None:
         raise typer.Exit(NOT_FEASIBLE)
-
-
-def _described(o: Observation) -> dict[str, Any]:
-    return {"arm": "/".join(o.candidate.arm), "config": dict(o.candidate.config), "metrics": dict(o.result.metrics)}
 
 
 def _printer(metric: str) -> Callable[[Observation], None]:
@@ -74,7 +88,7 @@ def _printer(metric: str) -> Callable[[Observation], None]:
     return show
 
 
-def _print(report: Report, metric: str, url: str) -> None:
+def _print(report: Report, metric: str, url: str, plot: Path | None) -> None:
     from rich.table import Table as Grid
 
     grid = Grid(show_header=False, box=None, pad_edge=False)
@@ -97,6 +111,8 @@ def _print(report: Report, metric: str, url: str) -> None:
     grid.add_row("spent", f"{report.spent_usd:.4g} USD, {report.elapsed_s:.0f} s")
     grid.add_row("stopped by", report.stop_reason)
     grid.add_row("store", url)
+    if plot is not None:
+        grid.add_row("figure", str(plot))
     out.print(grid)
 
 
@@ -118,11 +134,10 @@ def export(
     json_: Json = False,
 ) -> None:
     """Write a study's trials as a recorded table that anyone can replay."""
-    from cloudbandit.cli.replay import _existing, _pick
     from cloudbandit.tables.export import write_records, write_table
 
-    with _existing(store) as opened:
-        name = _pick(opened, study)
+    with existing(store) as opened:
+        name = pick(opened, study)
         trials = [(t.trial, t.result) for t in opened.trials(name)]
         spec = opened.spec(name)
     source = f"study {name}, exported by cloudbandit"

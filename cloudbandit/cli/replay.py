@@ -1,8 +1,7 @@
-"""``replay``, ``resume``, ``show``: one study."""
+"""``replay`` and ``resume``: one study."""
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
@@ -19,23 +18,15 @@ from cloudbandit.cli.common import (
     StudyName,
     TableArgument,
     app,
-    config_text,
     err,
-    out,
     print_json,
 )
-from cloudbandit.cli.report import print_report, print_schedule, regret, stop_reason
+from cloudbandit.cli.report import described, print_report, print_schedule, regret, stop_reason
+from cloudbandit.cli.stores import existing, pick
 from cloudbandit.errors import UsageError
 
 if TYPE_CHECKING:
     from cloudbandit.replay import Task
-    from cloudbandit.trial import Observation
-
-
-def _described(o: Observation | None) -> dict[str, Any] | None:
-    if o is None:
-        return None
-    return {"arm": "/".join(o.candidate.arm), "config": dict(o.candidate.config), "metrics": dict(o.result.metrics)}
 
 
 @app.command()
@@ -112,7 +103,7 @@ def _run_replay(spec: dict[str, Any], url: str | None, name: str, plot: Path | N
                 "optimizer": spec["optimizer"],
                 "budget": spec["budget"],
                 "evaluations": report.evaluations,
-                "incumbent": _described(incumbent),
+                "incumbent": None if incumbent is None else described(incumbent),
                 "regret_percent": regret(task, report),
                 "spent_usd": report.spent_usd,
                 "stop_reason": stop_reason(task, report),
@@ -149,92 +140,16 @@ def resume(
     json_: Json = False,
 ) -> None:
     """Go on with a stored study: no finished trial is run again."""
-    from cloudbandit.store import Store
-
-    with _existing(store) as opened:
-        name = _pick(opened, study)
+    with existing(store) as opened:
+        name = pick(opened, study)
         spec = opened.spec(name)
-    assert isinstance(opened, Store)
     if spec.get("kind") == "live":
         from cloudbandit.cli.live import run_live
 
-        run_live(spec, store, json_)
+        run_live(spec, store, json_, plot)
         return
     if spec.get("kind") != "replay":
         raise UsageError(
             f"the study {name!r} was started from Python, so only that program can go on with it: run it again"
         )
     _run_replay(spec, store, name, plot, json_)
-
-
-def _existing(url: str) -> Any:
-    """Open a store for reading; a missing file is an error, not a new store."""
-    from cloudbandit.store import Store
-
-    path = Path(url.removeprefix("sqlite:///")).expanduser()
-    if ("://" not in url or url.startswith("sqlite:")) and not path.is_file():
-        raise UsageError(f"there is no store at {path}; a store is made by `cloudbandit replay … --store {path}`")
-    return Store(url)
-
-
-def _pick(store: Any, study: str | None) -> str:
-    names: Sequence[str] = store.studies()
-    if study is not None:
-        store.spec(study)  # raises for an unknown name
-        return study
-    if len(names) == 1:
-        return names[0]
-    listed = ", ".join(names) or "none"
-    raise UsageError(f"the store holds {len(names)} studies ({listed}); say which with --study NAME")
-
-
-@app.command()
-def show(
-    store: Annotated[str, typer.Option("--store", metavar="URL")],
-    study: StudyName = None,
-    json_: Json = False,
-) -> None:
-    """What a store holds: its studies, or the trials of one."""
-    with _existing(store) as opened:
-        names = opened.studies()
-        if study is None and len(names) != 1:
-            if json_:
-                print_json({"studies": names})
-            else:
-                out.print("\n".join(names) or "the store is empty", highlight=False, markup=False)
-            return
-        name = _pick(opened, study)
-        trials, flying = opened.trials(name), opened.in_flight(name)
-    rows = [
-        {
-            "trial": t.trial.number,
-            "arm": "/".join(t.trial.candidate.arm),
-            "config": dict(t.trial.candidate.config),
-            "status": str(t.result.status),
-            "reason": t.result.reason,
-            "metrics": dict(t.result.metrics),
-            "spent_usd": t.spent_usd,
-        }
-        for t in trials
-    ]
-    if json_:
-        print_json({"study": name, "trials": rows, "in_flight": [t.number for t in flying]})
-        return
-    from rich.table import Table as Grid
-
-    grid = Grid(title=name)
-    for column in ("trial", "arm", "config", "status", "metrics", "USD"):
-        grid.add_column(column)
-    for t in trials:
-        metrics = ", ".join(f"{k}={v:.4g}" for k, v in t.result.metrics.items())
-        status = f"{t.result.status} {t.result.reason}".strip()
-        grid.add_row(
-            str(t.trial.number),
-            "/".join(t.trial.candidate.arm),
-            config_text(t.trial.candidate),
-            status,
-            metrics,
-            f"{t.spent_usd:.4g}",
-        )
-    out.print(grid)
-    out.print(f"{len(trials)} trials, {sum(t.spent_usd for t in trials):.4g} USD, {len(flying)} in flight")

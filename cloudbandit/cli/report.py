@@ -13,6 +13,11 @@ if TYPE_CHECKING:
     from cloudbandit.trial import Observation
 
 
+def described(o: Observation) -> dict[str, Any]:
+    """A trial as plain data."""
+    return {"arm": "/".join(o.candidate.arm), "config": dict(o.candidate.config), "metrics": dict(o.result.metrics)}
+
+
 def regret(task: Task, report: Report) -> float | None:
     """Of the answer; null without one."""
     return None if report.incumbent is None else task.regret_percent(task.answer_value(report.observations))

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import re
 import time
 import urllib.error
 import urllib.request
@@ -16,6 +17,9 @@ from cloudbandit.trial import Config
 
 _POLL_S = 0.05
 LOG_LINES = 30
+_LOOKED_AT = 1000
+_ERROR = re.compile(r"\b\w*(Error|Exception)\b: |\b(CRITICAL|FATAL)\b")
+_ERRORS = 10
 
 
 class StartFailed(CloudBanditError):
@@ -36,7 +40,16 @@ class Running:
     start_s: float
 
     def tail(self) -> str:
-        return self.process.tail(LOG_LINES)
+        return telling(self.process.tail(_LOOKED_AT))
+
+
+def telling(log: str) -> str:
+    """The last lines, and before them earlier ones that name an error: an engine of several processes ends with the word that one
+    of them has failed, and the reason stands far above."""
+    lines = log.splitlines()
+    earlier = [line for line in lines[:-LOG_LINES] if _ERROR.search(line)]
+    shown = list(dict.fromkeys(earlier))[-_ERRORS:]
+    return "\n".join([*shown, *(["…"] if shown else []), *lines[-LOG_LINES:]])
 
 
 @contextlib.contextmanager
@@ -69,11 +82,13 @@ def running(
             code = process.poll()
             if code is not None:
                 raise StartFailed(
-                    "start_crash", f"{engine.name} exited with {code} before it was ready", process.tail(LOG_LINES)
+                    "start_crash",
+                    f"{engine.name} exited with {code} before it was ready",
+                    telling(process.tail(_LOOKED_AT)),
                 )
             if time.monotonic() - began > limit or cancelled():
                 raise StartFailed(
-                    "start_timeout", f"{engine.name} was not ready after {limit:g} s", process.tail(LOG_LINES)
+                    "start_timeout", f"{engine.name} was not ready after {limit:g} s", telling(process.tail(_LOOKED_AT))
                 )
             time.sleep(_POLL_S)
         yield Running(url, model, process, time.monotonic() - began)

@@ -230,6 +230,15 @@ class Trace:
 
 # ── requests ──
 
+# Words that tokenizers have as one token each.
+_WORDS = (
+    *("time", "year", "people", "way", "day", "man", "thing", "woman", "life", "child", "world", "school", "state"),
+    *("family", "student", "group", "country", "problem", "hand", "part", "place", "case", "week", "company", "system"),
+    *("program", "question", "work", "government", "number", "night", "point", "home", "water", "room", "mother"),
+    *("area", "money", "story", "fact", "month", "lot", "right", "study", "book", "eye", "job", "word", "business"),
+    *("issue", "side", "kind", "head", "house", "service", "friend", "father", "power", "hour", "game", "line"),
+)
+
 
 @dataclass(frozen=True)
 class Workload:
@@ -240,7 +249,8 @@ class Workload:
         shared_prefix_tokens: the first tokens of every prompt that has more, common to all that share a prefix.
         prefixes: how many different prefixes there are.
         vocabulary: token ids are drawn from this range; the low ids are often special.
-        text: prompts as words instead of token ids (chat endpoints take text only; one word is then taken as one token).
+        text: prompts as words instead of token ids, because chat endpoints take text only. The words are so common that
+            tokenizers have each as one token; how many input tokens a request really had is in its record.
     """
 
     lengths: Lengths
@@ -265,7 +275,7 @@ class Workload:
             prefix = shared[int(rng.integers(self.prefixes))][: max(0, int(inputs[i]) - 1)]
             own[: len(prefix)] = prefix
             tokens = own.tolist()
-            prompt: Any = " ".join(f"w{t}" for t in tokens) if self.text else tokens
+            prompt: Any = " ".join(_WORDS[t % len(_WORDS)] for t in tokens) if self.text else tokens
             out.append({"id": i, "prompt": prompt, "max_tokens": int(outputs[i])})
         return out
 

@@ -181,6 +181,9 @@ class LiveObjective:
             if self.keep is not None:
                 artifacts[f"records_{i}"] = str(self._kept(records, trial, i))
             run.log(f"{load}: {_short(summary)}")
+        if engine.process.poll() is not None:
+            text = "the engine exited although requests were answered: it crashed at the end, or something else has its port"
+            raise _Failed("engine_died", text)
         assert summary is not None
         metrics = {**summary.metrics, "start_s": engine.start_s}
         tokens = metrics.get("output_tok_per_s", 0.0)

@@ -20,7 +20,7 @@ from cloudbandit.providers import guard
 from cloudbandit.providers.prices import Offer
 
 _GUARD = Path(guard.__file__)
-_TAIL_BYTES = 20_000
+_TAIL_BYTES = 200_000
 
 
 def describe_machine() -> dict[str, object]:

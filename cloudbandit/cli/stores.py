@@ -1,0 +1,138 @@
+"""``show``: what a store holds; and how other commands find a study in one."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+
+from cloudbandit.cli.common import Json, StudyName, app, config_text, names, out, print_json
+from cloudbandit.errors import UsageError
+
+if TYPE_CHECKING:
+    from cloudbandit.store import Store, StoredTrial
+
+_COLUMNS = 6
+"""Metrics that fit into a table."""
+
+
+def existing(url: str) -> Store:
+    """Open a store for reading; a missing file is an error, not a new store."""
+    from cloudbandit.store import Store
+
+    path = Path(url.removeprefix("sqlite:///")).expanduser()
+    if ("://" not in url or url.startswith("sqlite:")) and not path.is_file():
+        raise UsageError(f"there is no store at {path}; a store is made by `cloudbandit replay … --store {path}`")
+    return Store(url)
+
+
+def pick(store: Store, study: str | None) -> str:
+    """The study that is meant: the named one, or the only one."""
+    found: Sequence[str] = store.studies()
+    if study is not None:
+        store.spec(study)  # raises for an unknown name
+        return study
+    if len(found) == 1:
+        return found[0]
+    listed = ", ".join(found) or "none"
+    raise UsageError(f"the store holds {len(found)} studies ({listed}); say which with --study NAME")
+
+
+@app.command()
+def show(
+    store: Annotated[str, typer.Option("--store", metavar="URL")],
+    study: StudyName = None,
+    trial: Annotated[
+        int | None, typer.Option("--trial", help="Everything of one trial, an engine's last words included.")
+    ] = None,
+    metrics: Annotated[
+        str | None, typer.Option("--metrics", metavar="A,B", help="Columns; by default what the study aims at.")
+    ] = None,
+    json_: Json = False,
+) -> None:
+    """What a store holds: its studies, the trials of one, or one trial."""
+    with existing(store) as opened:
+        found = opened.studies()
+        if study is None and len(found) != 1:
+            if json_:
+                print_json({"studies": found})
+            else:
+                out.print("\n".join(found) or "the store is empty", highlight=False, markup=False)
+            return
+        name = pick(opened, study)
+        trials, flying, spec = opened.trials(name), opened.in_flight(name), opened.spec(name)
+    if trial is not None:
+        trials = [t for t in trials if t.trial.number == trial]
+        if not trials:
+            raise UsageError(f"the study {name!r} has no finished trial {trial}; `show` without --trial lists them")
+    if json_:
+        print_json({"study": name, "trials": [_row(t) for t in trials], "in_flight": [t.number for t in flying]})
+    elif trial is not None:
+        _print_one(trials[0])
+    else:
+        _print_all(name, trials, _chosen(metrics, spec, trials))
+        out.print(f"{len(trials)} trials, {sum(t.spent_usd for t in trials):.4g} USD, {len(flying)} in flight")
+
+
+def _row(t: StoredTrial) -> dict[str, Any]:
+    return {
+        "trial": t.trial.number,
+        "arm": "/".join(t.trial.candidate.arm),
+        "config": dict(t.trial.candidate.config),
+        "status": str(t.result.status),
+        "reason": t.result.reason,
+        "metrics": dict(t.result.metrics),
+        "spent_usd": t.spent_usd,
+        "error": t.result.error,
+    }
+
+
+def _chosen(wanted: str | None, spec: Mapping[str, Any], trials: Sequence[StoredTrial]) -> list[str]:
+    """The metrics asked for, else those the study minimises or limits, else the first few."""
+    from cloudbandit.goal import SLO, resolve_metric
+
+    recorded = list(dict.fromkeys(m for t in trials for m in t.result.metrics))
+    if wanted is not None:
+        return [resolve_metric(name, recorded) for name in names(wanted)]
+    study = spec.get("study", spec)
+    if "minimize" not in study or not recorded:
+        return recorded[:_COLUMNS]
+    aims = [study["minimize"], *(SLO.parse(text).metric for text in study.get("slos", study.get("slo", [])))]
+    return list(dict.fromkeys(resolve_metric(name, recorded) for name in aims))[:_COLUMNS]
+
+
+def _print_all(name: str, trials: Sequence[StoredTrial], metrics: Sequence[str]) -> None:
+    from rich.table import Table as Grid
+
+    grid = Grid(title=name)
+    for column in ("trial", "arm", "config", "status"):
+        grid.add_column(column)
+    for column in (*metrics, "USD"):
+        grid.add_column(column, justify="right")
+    for t in trials:
+        values = [f"{t.result.metrics[m]:.4g}" if m in t.result.metrics else "" for m in metrics]
+        status = f"{t.result.status} {t.result.reason}".strip()
+        candidate = t.trial.candidate
+        grid.add_row(
+            str(t.trial.number), "/".join(candidate.arm), config_text(candidate), status, *values, f"{t.spent_usd:.4g}"
+        )
+    out.print(grid)
+
+
+def _print_one(t: StoredTrial) -> None:
+    from rich.table import Table as Grid
+
+    grid = Grid(show_header=False, box=None, pad_edge=False)
+    grid.add_row("arm", "/".join(t.trial.candidate.arm))
+    for key, value in (*t.trial.candidate.config.items(), ("seed", t.trial.seed), ("replicate", t.trial.replicate)):
+        grid.add_row(key, str(value))
+    grid.add_row("status", f"{t.result.status} {t.result.reason}".strip())
+    for key, number in (*t.result.metrics.items(), ("seconds", t.result.seconds), ("USD", t.spent_usd)):
+        grid.add_row(key, f"{number:.6g}")
+    for key, where in t.result.artifacts.items():
+        grid.add_row(key, where)
+    out.print(grid)
+    if t.result.error:
+        out.print(t.result.error, highlight=False, markup=False, soft_wrap=True)
