@@ -43,6 +43,11 @@ def _log_axis(axes: Any, which: str) -> None:
     axis.set_minor_formatter(NullFormatter())
 
 
+def _wide(values: Sequence[float]) -> bool:
+    """A linear axis would hide the small ones."""
+    return bool(values) and max(values) > 5 * min(values) > 0
+
+
 def plot_compare(rows: Sequence[CompareRow], title: str, path: Path) -> None:
     """Mean regret against budget, one line per optimizer, bands for the 95 % interval over tasks. Methods that were told of
     recorded workloads beforehand are dashed."""
@@ -143,6 +148,8 @@ def _draw_progress(axes: Any, report: Report, metric: str, references: Mapping[s
             value, color=_COLOURS[2] if i == 0 else _COLOURS[7], linestyle="--" if i == 0 else ":", label=label
         )
     axes.set(xlabel="trial", ylabel=metric, title="the best config so far")
+    axes.set_xlim(0.5, max(2, len(report.observations)) + 0.5)
+    axes.xaxis.get_major_locator().set_params(integer=True)
     values = [*references.values(), *(value for _, value in steps)]
     if values and max(values) > 10 * min(values) > 0:
         axes.set_yscale("log")
@@ -161,9 +168,10 @@ def _draw_trials(axes: Any, report: Report, metric: str, slo: SLO | None, arms: 
         return o.result.metrics[slo.metric] if slo else o.trial.number + 1
 
     hollow = False
+    shown = [o for o in report.observations if metric in o.result.metrics]
+    shown = [o for o in shown if slo is None or slo.metric in o.result.metrics]
     for position, arm in enumerate(arms):
-        mine = [o for o in report.observations if o.arm == arm and metric in o.result.metrics]
-        mine = [o for o in mine if slo is None or slo.metric in o.result.metrics]
+        mine = [o for o in shown if o.arm == arm]
         colour = _COLOURS[position % len(_COLOURS)]
         axes.scatter([], [], s=36, color=colour, label=arm)
         for feasible in (True, False):
@@ -179,7 +187,9 @@ def _draw_trials(axes: Any, report: Report, metric: str, slo: SLO | None, arms: 
         axes.scatter([at(best)], y, s=220, facecolors="none", edgecolors="black", label="recommended")
     if slo is not None:
         axes.axvline(slo.limit, color="black", linewidth=1, label=str(slo))
-        _log_axis(axes, "x")
-    _log_axis(axes, "y")
+        if _wide([at(o) for o in shown]):
+            _log_axis(axes, "x")
+    if _wide([o.result.metrics[metric] for o in shown]):
+        _log_axis(axes, "y")
     axes.set(xlabel=slo.metric if slo else "trial", ylabel=metric, title="every trial that ran")
     axes.legend(fontsize=8)

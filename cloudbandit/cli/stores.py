@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from cloudbandit.cli.common import Json, StudyName, app, config_text, names, out, print_json
+from cloudbandit.cli.common import Json, StudyName, app, names, out, print_json
 from cloudbandit.errors import UsageError
 
 if TYPE_CHECKING:
@@ -104,21 +104,40 @@ def _chosen(wanted: str | None, spec: Mapping[str, Any], trials: Sequence[Stored
 
 
 def _print_all(name: str, trials: Sequence[StoredTrial], metrics: Sequence[str]) -> None:
+    from rich.box import SIMPLE_HEAD
     from rich.table import Table as Grid
 
-    grid = Grid(title=name)
-    for column in ("trial", "arm", "config", "status"):
-        grid.add_column(column)
-    for column in (*metrics, "USD"):
-        grid.add_column(column, justify="right")
-    for t in trials:
-        values = [f"{t.result.metrics[m]:.4g}" if m in t.result.metrics else "" for m in metrics]
-        status = f"{t.result.status} {t.result.reason}".strip()
-        candidate = t.trial.candidate
-        grid.add_row(
-            str(t.trial.number), "/".join(candidate.arm), config_text(candidate), status, *values, f"{t.spent_usd:.4g}"
+    columns = {"trial": [str(t.trial.number) for t in trials]}
+    columns["arm"] = ["/".join(t.trial.candidate.arm) for t in trials]
+    for knob in dict.fromkeys(k for t in trials for k in t.trial.candidate.config):
+        columns[knob] = [str(t.trial.candidate.config.get(knob, "")) for t in trials]
+    same = {k: values[0] for k, values in columns.items() if k != "trial" and len(trials) > 1 and len(set(values)) == 1}
+    columns["status"] = [t.result.reason or str(t.result.status) for t in trials]
+    for m in metrics:
+        columns[m] = [f"{t.result.metrics[m]:.4g}" if m in t.result.metrics else "" for t in trials]
+    columns["USD"] = [f"{t.spent_usd:.3g}" for t in trials]
+    shown = {k: values for k, values in columns.items() if k not in same}
+    note = "in all: " + ", ".join(f"{k}={v}" for k, v in same.items()) if same else None
+    grid = Grid(title=name, caption=note, box=SIMPLE_HEAD, pad_edge=False, collapse_padding=True)
+    for column, values in shown.items():
+        numbers = column in (*metrics, "USD")
+        widest = max((len(v) for v in values), default=0)
+        grid.add_column(
+            _header(column, widest), overflow="fold", justify="right" if numbers else "left", min_width=min(widest, 18)
         )
+    for row in zip(*shown.values(), strict=True):
+        grid.add_row(*row)
     out.print(grid)
+
+
+def _header(name: str, width: int) -> str:
+    """Broken at underscores, so that it is hardly wider than what stands below."""
+    lines = [""]
+    for part in name.replace("_", "_ ").split(" "):
+        if lines[-1] and len(lines[-1] + part) > max(width, 8):
+            lines.append("")
+        lines[-1] += part
+    return "\n".join(lines)
 
 
 def _print_one(t: StoredTrial) -> None:
