@@ -179,8 +179,8 @@ def figures(frame, knobs):
         for metric in ("ttft_p50_ms", "tpot_p50_ms"):
             good = some[some[metric].notna() & (some["failure_rate"] == 0)].copy()
             good["y"] = np.log(good[metric].astype(float))
-            groups = good.groupby([good[k].astype(str) for k in knobs])["y"]
-            repeated = groups.filter(lambda g: len(g) > 1)
+            groups = good.groupby(knobs, dropna=False)["y"]  # an inactive knob is no value
+            repeated = good[groups.transform("size") > 1]
             within = float(groups.var(ddof=1).dropna().mean())
             means = groups.mean()
             between = max(0.0, float(means.var(ddof=1)) - within / float(groups.size().mean()))

@@ -20,7 +20,7 @@ from cloudbandit.loadgen.workloads import Closed, Empirical, Fixed, LogNormal, O
 from cloudbandit.objectives.live import LiveObjective
 from cloudbandit.optimizers.registry import make_factory
 from cloudbandit.pools import Serial
-from cloudbandit.providers.local import LocalProvider
+from cloudbandit.providers.local import LocalHost, LocalProvider
 from cloudbandit.store import Store
 from cloudbandit.study import Report, Study
 from cloudbandit.tables.registry import bundled
@@ -34,7 +34,10 @@ _KEYS = {
     "workload": {"lengths", "input_tokens", "output_tokens", "sigma", "shared_prefix_tokens", "prefixes"},
     "load": {
         "users",
+        "think_s",
+        "ramp_s",
         "rate_per_s",
+        "ramp_from_per_s",
         "burstiness",
         "trace",
         "speed",
@@ -42,7 +45,13 @@ _KEYS = {
         "warmup_s",
         "timeout_s",
         "trial_limit_s",
+        "request_slos",
     },
+}
+_LOAD_KEYS = {
+    "users": ("think_s", "ramp_s"),
+    "rate_per_s": ("burstiness", "ramp_from_per_s", "ramp_s"),
+    "trace": ("speed",),
 }
 _STATISTICS = ("mean", "p50", "p90", "p95", "p99")
 METRICS = (
@@ -50,6 +59,7 @@ METRICS = (
     "output_tok_per_s",
     "requests_per_s",
     "failure_rate",
+    "goodput_requests_per_s",
     "start_s",
     "usd_per_million_output_tokens",
 )
@@ -144,6 +154,18 @@ class LiveStudy:
     def name(self) -> str:
         return str(self.spec["study"]["name"])
 
+    def engine_version(self) -> str:
+        """What is installed here.
+
+        Raises:
+            UsageError: the engine is not; the message holds the cure.
+        """
+        host = LocalHost()
+        try:
+            return self.objective.engine.version(host)
+        finally:
+            host.close()
+
     def run(self, store: Store | None, on_trial: Callable[[Observation], None] | None = None) -> Report:
         """Run, or go on where the store says it stopped."""
         pool = Serial()
@@ -196,6 +218,7 @@ def _objective(spec: Mapping[str, Any]) -> LiveObjective:
         warmup_s=float(load_.get("warmup_s", 0.0)),
         limit_s=float(load_.get("trial_limit_s", 180.0)),
         timeout_s=float(load_.get("timeout_s", 30.0)),
+        slos=[SLO.parse(text) for text in load_.get("request_slos", [])],
         keep=None if keep is None else Path(keep).expanduser(),
         run=str(study["name"]),
     )
@@ -225,13 +248,18 @@ def _loads(section: Mapping[str, Any]) -> list[Closed | Open | Trace]:
     kinds = [k for k in ("users", "rate_per_s", "trace") if k in section]
     if len(kinds) != 1:
         raise UsageError(f"[load] needs one of users, rate_per_s and trace, got {', '.join(kinds) or 'none'}")
+    own = _LOAD_KEYS[kinds[0]]
+    foreign = [k for keys in _LOAD_KEYS.values() for k in keys if k in section and k not in own]
+    if foreign:
+        raise UsageError(f"load.{foreign[0]} does not go with {kinds[0]}, which takes {', '.join(own)}")
+    options = {k: float(section[k]) for k in own if k in section}
     value = section[kinds[0]]
     several: Sequence[Any] = value if isinstance(value, list) else [value]
     if kinds[0] == "users":
-        return [Closed(int(v)) for v in several]
+        return [Closed(int(v), **options) for v in several]
     if kinds[0] == "rate_per_s":
-        return [Open(float(v), float(section.get("burstiness", 1.0))) for v in several]
-    return [Trace.load(v, float(section.get("speed", 1.0))) for v in several]
+        return [Open(float(v), **options) for v in several]
+    return [Trace.load(v, **options) for v in several]
 
 
 @contextmanager

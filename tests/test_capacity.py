@@ -7,7 +7,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from cloudbandit import Budget, Domain, Listing, SLOGoal, Status, Study, make_factory
-from cloudbandit.errors import UsageError
+from cloudbandit.errors import CloudBanditError, UsageError
 from cloudbandit.objectives.capacity import largest_safe, tune_capacity
 from cloudbandit.objectives.estimated import Estimated
 from cloudbandit.objectives.live import LiveObjective
@@ -56,6 +56,13 @@ def test_a_knob_of_an_engine_is_tuned_by_its_trials():
     assert found.largest == 4
     assert len(results) == found.checks <= 3
     assert tune_capacity(Fragile(), "batch", {}, max_failure_rate=0.2)[0].largest == 8
+
+    class FullDisk(Fragile):
+        def evaluate(self, trial, run):
+            return Result(Status.UNAVAILABLE, reason="disk_full")
+
+    with pytest.raises(CloudBanditError, match="batch = 4: disk_full"):
+        tune_capacity(FullDisk(), "batch", {})
     with pytest.raises(UsageError, match="no knob 'size'"):
         tune_capacity(Fragile(), "size", {})
 

@@ -268,6 +268,21 @@ def test_store_resume_show(json_of, run, tmp_path):
     code, out, _ = run("show", "--store", store)
     assert code == 0
     assert "11 trials" in out
+    assert "usd_per_" in out
+    assert "ttft_ms" in out, "the SLO's metric is shown"
+    chosen = run("show", "--store", store, "--metrics", "tpot_ms")[1]
+    assert "tpot_ms" in chosen
+    assert "ttft_ms" not in chosen
+    failed = next(t for t in shown["trials"] if t["status"] == "failed")
+    one = run("show", "--store", store, "--trial", failed["trial"])[1]
+    assert failed["reason"] in one
+    assert "seed" in one
+    code, _, err = run("show", "--store", store, "--trial", 99)
+    assert code == 2
+    assert "no finished trial 99" in err
+    code, _, err = run("show", "--store", store, "--metrics", "speed")
+    assert code == 2
+    assert "unknown metric" in err
     json_of(*DEMO, "--budget", 11, "--seed", 5, "--store", store, "--study", "second")
     assert json_of("show", "--store", store)["studies"][1] == "second"
     code, _, err = run("resume", "--store", store)

@@ -52,6 +52,8 @@ def test_a_good_trial_has_metrics_money_and_rows(tmp_path):
     assert len(records) == 4
     assert objective.provider.hosts("cloudbandit") == []
     assert set(result.metrics) <= set(METRICS)
+    assert result.stderr["ttft_p50_ms"] >= 0
+    assert set(result.stderr) <= set(result.metrics)
 
 
 @pytest.mark.parametrize(
@@ -190,6 +192,8 @@ def test_a_study_file_is_checked_before_anything_starts(tmp_path):
         (("[load]", "[loads]"), "did you mean 'load'"),
         (("users = 4", ""), "one of users, rate_per_s and trace"),
         (("users = 4", "users = 0"), "users ≥ 1"),
+        (("users = 4", "users = 4\nburstiness = 2"), "burstiness does not go with users, which takes think_s, ramp_s"),
+        (("users = 4", "users = 4\nrequest_slos = ['tokens>=1']"), "goodput judges single requests"),
         (('name = "openvino"', 'name = "vllmm"'), "unknown engine"),
         (("threads = 2", "threads = 64"), "allowed: 1, 2"),
         (('"tpot_ms"', '"speed"'), "unknown metric"),
@@ -204,6 +208,21 @@ def test_a_study_file_is_checked_before_anything_starts(tmp_path):
             load(path)
     with pytest.raises(DataError, match="no study at"):
         load(tmp_path / "none.toml")
+    ramp = "rate_per_s = [2, 8]\nramp_from_per_s = 1\nramp_s = 5\nrequest_slos = ['ttft_ms<=500']"
+    path.write_text(STUDY.replace("users = 4", ramp))
+    objective = LiveStudy.of(load(path)).objective
+    assert objective.loads == [Open(2.0, 1.0, 1.0, 5.0), Open(8.0, 1.0, 1.0, 5.0)]
+    assert objective.slos == [SLO("ttft_ms", 500)]
+
+
+def test_an_engine_that_is_not_installed_is_told_before_the_first_trial(tmp_path):
+    path = tmp_path / "study.toml"
+    program = f'options = {{ program = "{tmp_path}/vllm" }}'
+    path.write_text(STUDY.replace('"openvino"', '"vllm"').replace("knobs = {", f"{program}\nknobs = {{ }} #"))
+    told = CliRunner().invoke(app, ["run", str(path), "--store", str(tmp_path / "s.db")])
+    assert isinstance(told.exception, UsageError)
+    assert "Cure: pip install vllm" in str(told.exception)
+    assert not (tmp_path / "s.db").exists()
 
 
 @pytest.mark.slow

@@ -9,9 +9,13 @@ from pathlib import Path
 
 import pytest
 
+from cloudbandit.engines.vllm import VLLM
 from cloudbandit.errors import UsageError
+from cloudbandit.loadgen.workloads import Closed, Fixed, Workload
+from cloudbandit.objectives.live import LiveObjective, Unattended
 from cloudbandit.providers.lease import lease
 from cloudbandit.providers.local import LocalHost, LocalProvider
+from cloudbandit.trial import Candidate, Trial
 
 FAMILY = """
 import os, subprocess, sys, time
@@ -128,3 +132,26 @@ def test_a_lease_gives_back_whatever_happens():
     assert provider.hosts("r") == []
     assert not folders[0].exists()
     provider.destroy("k")
+
+
+def test_gpus_are_those_the_driver_names(tmp_path, monkeypatch):
+    program = tmp_path / "nvidia-smi"  # a model of the real one: two lines as the query prints them
+    program.write_text("#!/bin/sh\necho 'NVIDIA H200, 143771 MiB, 580.65'\necho 'NVIDIA H200, 143771 MiB, 580.65'\n")
+    program.chmod(0o755)
+    monkeypatch.setenv("PATH", str(tmp_path))
+    (offer,) = LocalProvider().offers()
+    assert (offer.accelerator, offer.accelerators) == ("NVIDIA H200", 2)
+    engine = VLLM(dummy=True, max_num_seqs=64, max_num_batched_tokens=512, block_size=32)
+    load = [Closed(1)]
+    objective = LiveObjective(LocalProvider(), engine, "/none", Workload(Fixed(5, 4)), load)
+    assert {c.config["tensor_parallel_size"] for c in objective.domain().candidates} == {1, 2}
+    config = {**engine.configs()[0], "tensor_parallel_size": 8}
+    refused = objective.evaluate(Trial(0, Candidate("this-machine", config)), Unattended())
+    assert (refused.reason, refused.error) == (
+        "known_constraint",
+        "the config takes 8 accelerators; this-machine has 2",
+    )
+    with pytest.raises(UsageError, match="narrow its knobs"):
+        LiveObjective(LocalProvider(), VLLM(tensor_parallel_size=8), "/none", Workload(Fixed(5, 4)), load).domain()
+    program.write_text("#!/bin/sh\nexit 9\n")
+    assert LocalProvider().offers()[0].accelerators == 0

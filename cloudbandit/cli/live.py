@@ -24,7 +24,10 @@ from cloudbandit.cli.report import described
 from cloudbandit.cli.stores import existing, pick
 
 if TYPE_CHECKING:
+    from rich.status import Status
+
     from cloudbandit.study import Report
+    from cloudbandit.studyfile import LiveStudy
     from cloudbandit.trial import Observation
 
 
@@ -38,9 +41,12 @@ def run(
     """Run a live study: engines are started, measured and stopped, trial by trial. A second run goes on where it stopped."""
     from cloudbandit import __version__
     from cloudbandit.providers.local import describe_machine
-    from cloudbandit.studyfile import load
+    from cloudbandit.studyfile import LiveStudy, load
 
-    spec = {**load(file), "machine": {**describe_machine(), "cloudbandit": __version__}}
+    spec = load(file)
+    with err.status("asking for the engine's version …"):
+        engine = LiveStudy.of(spec).engine_version()
+    spec["machine"] = {**describe_machine(), "engine": engine, "cloudbandit": __version__}
     run_live(spec, store or spec["study"].get("store") or f"{spec['study']['name']}.db", json_, plot)
 
 
@@ -50,8 +56,8 @@ def run_live(spec: Mapping[str, Any], url: str, json_: bool, plot: Path | None =
 
     live = LiveStudy.of(spec)
     try:
-        with opened(url) as store:
-            report = live.run(store, None if json_ else _printer(live.goal.metrics[0]))
+        with opened(url) as store, err.status("") as status:
+            report = live.run(store, _printer(live, status, quiet=json_))
     except KeyboardInterrupt:
         err.print(f"stopped; go on with: cloudbandit resume --store {url} --study {live.name!r}", markup=False)
         raise
@@ -77,14 +83,25 @@ def run_live(spec: Mapping[str, Any], url: str, json_: bool, plot: Path | None =
         raise typer.Exit(NOT_FEASIBLE)
 
 
-def _printer(metric: str) -> Callable[[Observation], None]:
+def _printer(live: LiveStudy, status: Status, *, quiet: bool) -> Callable[[Observation], None]:
+    """A line per finished trial, and below what is going on."""
+    metric = live.goal.metrics[0]
+    of = f" of {live.budget.trials}" if live.budget.trials else ""
+
+    def working(number: int) -> None:
+        status.update(f"trial {number}{of}: start, load, stop … (Ctrl-C loses nothing)")
+
     def show(o: Observation) -> None:
+        working(o.trial.number + 1)
+        if quiet:
+            return
         value = o.result.metrics.get(metric)
         said = f"{metric} {value:.4g}" if value is not None else f"{o.result.status} {o.result.reason}"
         met = "" if o.score is None or o.score.rank or o.score.feasible else "  (violates an SLO)"
         text = f"trial {o.trial.number:3}  {o.result.seconds:5.1f} s  {said}{met}  {config_text(o.candidate)}"
         err.print(text, highlight=False, markup=False, soft_wrap=True)
 
+    working(0)
     return show
 
 

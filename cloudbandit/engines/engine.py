@@ -137,6 +137,10 @@ class Engine(ABC):
                 return "the engine refuses " + " with ".join(f"{name} = {config[name]}" for name in clause)
         return None
 
+    def accelerators(self, config: Config) -> int:
+        """How many a config takes; 0: none."""
+        return 0
+
     def prepare(self, host: Host, model: str) -> str:
         """Put on the host what a start needs; returns the model's path or name there."""
         return model

@@ -35,7 +35,7 @@ class VLLM(Engine):
     """``vllm serve``. Models: a folder, or a hub's ``owner/name`` that the host can load.
 
     Source of the knobs and known constraints: SCOOT (Cheng et al., WWW 2025), as far as today's vLLM still has them. Block
-    sizes below 32 are a hidden constraint on CPUs, tensor parallelism beyond the GPUs on any machine.
+    sizes below 32 are a hidden constraint on CPUs.
 
     Args:
         program: where vLLM's command is; it may be in an environment of its own.
@@ -75,6 +75,9 @@ class VLLM(Engine):
             tokens = next(k.values for k in self.knobs if k.name == "max_num_batched_tokens")
             too_few = tuple(v for v in tokens if int(v) < max_model_len)
             self.forbidden = ({"enable_chunked_prefill": (False,), "max_num_batched_tokens": too_few},)
+
+    def accelerators(self, config: Config) -> int:
+        return int(config.get("tensor_parallel_size", 1)) if self.device == "gpu" else 0
 
     def prepare(self, host: Host, model: str) -> str:
         return hugging_face.folder_or_name(model)

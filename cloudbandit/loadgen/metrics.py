@@ -74,8 +74,8 @@ def timing(record: Record) -> Timing:
     )
 
 
-def meets(record: Record, slos: Sequence[SLO]) -> bool:
-    """Whether one request meets every SLO; metrics without a statistic, e.g. ``ttft_ms``. A failed request meets none.
+def check_request_slos(slos: Sequence[SLO]) -> None:
+    """SLOs of single requests name metrics without a statistic, e.g. ``ttft_ms``.
 
     Raises:
         UsageError: an SLO is not on a request's own figures.
@@ -84,6 +84,15 @@ def meets(record: Record, slos: Sequence[SLO]) -> bool:
         if slo.metric.removesuffix("_ms") not in PER_REQUEST:
             known = ", ".join(f"{m}_ms" for m in PER_REQUEST)
             raise UsageError(f"goodput judges single requests, by {known}; got {slo}")
+
+
+def meets(record: Record, slos: Sequence[SLO]) -> bool:
+    """Whether one request meets every SLO. A failed request meets none.
+
+    Raises:
+        UsageError: see `check_request_slos`.
+    """
+    check_request_slos(slos)
     if record["status"] != OK or not record["chunk_s"]:
         return False
     own = timing(record)
@@ -133,6 +142,11 @@ class Summary:
     window_s: tuple[float, float]
     requests: int
     tokens_per_chunk: float | None
+
+    @property
+    def stderr(self) -> Mapping[str, float]:
+        """Standard errors of the percentiles, as far as their intervals tell (half their width over 1.96)."""
+        return {name: (high - low) / (2 * _Z95) for name, (low, high) in self.intervals.items()}
 
 
 def summarize(records: Sequence[Record], *, warmup_s: float = 0.0, slos: Sequence[SLO] = ()) -> Summary:

@@ -10,7 +10,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Generic, TypeVar
 
-from cloudbandit.errors import UsageError
+from cloudbandit.errors import CloudBanditError, UsageError
 from cloudbandit.objectives.live import LiveObjective, Unattended
 from cloudbandit.protocols import Run
 from cloudbandit.trial import Candidate, Config, Result, Status, Trial, Value
@@ -87,6 +87,9 @@ def tune_capacity(
 
     Returns:
         what was found, and every trial's result in order.
+
+    Raises:
+        CloudBanditError: a trial ended through no doing of its config, so that neither answer would be true.
     """
     own = next((k.values for k in objective.engine.knobs if k.name == knob), None)
     if own is None:
@@ -99,6 +102,11 @@ def tune_capacity(
         trial = Trial(len(results), Candidate(where, {**config, knob: value}), seed=seed + 1000 * len(results))
         result = objective.evaluate(trial, run or Unattended())
         results.append(result)
+        if not result.status.informative:
+            why = result.reason or str(result.status)
+            raise CloudBanditError(
+                f"the search stopped at {knob} = {value}: {why}, which says nothing about it; start again"
+            )
         return result.status is Status.OK and result.metrics["failure_rate"] <= max_failure_rate
 
     return largest_safe(list(values if values is not None else own), safe, confirm), results

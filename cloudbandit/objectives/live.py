@@ -22,12 +22,13 @@ from cloudbandit.engines.running import Running, StartFailed, running
 from cloudbandit.errors import UsageError
 from cloudbandit.goal import SLO
 from cloudbandit.loadgen import client
-from cloudbandit.loadgen.metrics import Summary, summarize
+from cloudbandit.loadgen.metrics import Summary, check_request_slos, summarize
 from cloudbandit.loadgen.workloads import Closed, Open, Trace, Workload, plan
 from cloudbandit.protocols import Host, Provider, Quote, Run
 from cloudbandit.providers.lease import lease
+from cloudbandit.providers.prices import Offer
 from cloudbandit.space import Domain, Listing
-from cloudbandit.trial import Candidate, Result, Status, Trial
+from cloudbandit.trial import Candidate, Config, Result, Status, Trial
 
 REASONS = {
     "known_constraint": "the config contradicts itself; nothing was started",
@@ -99,18 +100,33 @@ class LiveObjective:
     keep: Path | None = None
     run: str = "cloudbandit"
     trust: bool = False
-    _offers: dict[str, Any] = field(init=False, repr=False)
+    _offers: dict[str, Offer] = field(init=False, repr=False)
 
     def __post_init__(self) -> None:
         if not self.loads or self.requests < 1:
             raise UsageError("a live trial needs at least one load and one request")
+        check_request_slos(self.slos)
         offers = list(self.provider.offers())
         self._offers = {o.instance_type: o for o in offers}
 
     def domain(self) -> Domain:
         """An arm per offer, the engine's knobs in each; inactive knobs are absent."""
-        listing = Listing(self.engine.configs())
-        return Domain(dict.fromkeys(self._offers, listing))
+        configs = self.engine.configs()
+        fitting = {
+            name: [c for c in configs if self._too_small(offer, c) is None] for name, offer in self._offers.items()
+        }
+        if not any(fitting.values()):
+            raise UsageError(
+                f"no offer has the accelerators that any config of {self.engine.name} takes; narrow its knobs"
+            )
+        return Domain({name: Listing(some) for name, some in fitting.items() if some})
+
+    def _too_small(self, offer: Offer, config: Config) -> str | None:
+        """None where the offer has the accelerators a config takes, or nobody knows how many it has."""
+        taken = self.engine.accelerators(config)
+        if not 0 < offer.accelerators < taken:
+            return None
+        return f"the config takes {taken} accelerators; {offer.instance_type} has {offer.accelerators}"
 
     def facts(self, candidate: Candidate) -> Mapping[str, float]:
         """The price of the arm's offer."""
@@ -124,10 +140,11 @@ class LiveObjective:
 
     def evaluate(self, trial: Trial, run: Run) -> Result:
         """See `cloudbandit.protocols.Objective.evaluate`."""
-        why = None if self.trust else self.engine.why_not(trial.candidate.config)
+        offer = self._offers[trial.candidate.arm[0]]
+        config = trial.candidate.config
+        why = None if self.trust else self.engine.why_not(config) or self._too_small(offer, config)
         if why is not None:
             return Result(Status.FAILED, reason="known_constraint", error=why)
-        offer = self._offers[trial.candidate.arm[0]]
         key = f"{self.run}-{trial.number}-{trial.seed}"
         began = time.monotonic()
         try:
@@ -190,7 +207,7 @@ class LiveObjective:
         if tokens > 0:
             price = self._offers[trial.candidate.arm[0]].on_demand_usd_per_h
             metrics["usd_per_million_output_tokens"] = price / (tokens * 3600) * 1e6
-        return {"metrics": metrics, "rows": rows, "artifacts": artifacts}
+        return {"metrics": metrics, "stderr": summary.stderr, "rows": rows, "artifacts": artifacts}
 
     def _send(
         self, host: Host, engine: Running, load: Closed | Open | Trace, n: int, seed: int, name: str, until: float

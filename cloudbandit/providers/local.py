@@ -23,6 +23,16 @@ _GUARD = Path(guard.__file__)
 _TAIL_BYTES = 200_000
 
 
+def accelerators() -> list[str]:
+    """NVIDIA's GPUs here, as their driver names them; none where it is not installed."""
+    program = shutil.which("nvidia-smi")
+    if program is None:
+        return []
+    argv = [program, "--query-gpu=name,memory.total,driver_version", "--format=csv,noheader"]
+    done = subprocess.run(argv, capture_output=True, text=True, timeout=60, check=False)
+    return [line.strip() for line in done.stdout.splitlines() if line.strip()] if done.returncode == 0 else []
+
+
 def describe_machine() -> dict[str, object]:
     """This machine, for whoever reads what was measured on it."""
     lines = Path("/proc/cpuinfo").read_text().splitlines()
@@ -30,6 +40,7 @@ def describe_machine() -> dict[str, object]:
         "cpu": next((line.split(":")[1].strip() for line in lines if "model name" in line), ""),
         "cores": len(os.sched_getaffinity(0)),
         "memory_gib": round(os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES") / 2**30, 1),
+        "accelerators": accelerators(),
         "system": platform.platform(),
         "python": platform.python_version(),
     }
@@ -173,8 +184,11 @@ class LocalProvider:
         """This machine."""
         cores = len(os.sched_getaffinity(0))
         memory_gib = os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES") / 2**30
+        found = accelerators()
+        part = found[0].split(",")[0] if found else ""
+        usd = self.usd_per_h
         return [
-            Offer("local", "here", "this-machine", "", 0, cores, memory_gib, self.usd_per_h, None, "", "this machine")
+            Offer("local", "here", "this-machine", part, len(found), cores, memory_gib, usd, None, "", "this machine")
         ]
 
     def launch(self, offer: Offer, *, run: str, key: str, expires: float) -> LocalHost:
