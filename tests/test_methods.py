@@ -5,7 +5,7 @@ import itertools
 import numpy as np
 import pytest
 
-from cloudbandit import Domain, Problem, Result, SLOGoal, make_factory
+from cloudbandit import Domain, Problem, Result, SLOGoal, Status, make_factory
 from cloudbandit.errors import UsageError
 from cloudbandit.goal import losses
 from cloudbandit.optimizers.donors import Portfolio, donor_matrix
@@ -154,3 +154,20 @@ def test_model_based_methods_beat_random_on_a_smooth_problem():
     random = mean_best("random-wor")
     for name in ("gp", "gp-lcb", "rbf", "coordinate", "cloudbandit:gp", "cloudbandit:rbf", "rising-bandits", "gp-x3"):
         assert mean_best(name) < random, name
+
+
+@pytest.mark.parametrize("name", ["gp", "gp-lcb", "cherrypick", "rbf"])
+def test_trials_that_fail_from_the_start_do_not_trap_a_model(name):
+    """Seven of ten configs fail without a value, all those that are listed first."""
+
+    def measured(candidate, number):
+        if candidate["x"] < 14:
+            return Result(Status.FAILED, reason="start_crash")
+        return Result(metrics={"loss": 1.0 + candidate["x"] + candidate["y"], "ttft_ms": 1.0})
+
+    goal = SLOGoal("loss", ("ttft_ms<=5",))
+    domain = Domain({"a": [{"x": x, "y": y} for x, y in itertools.product(range(20), range(10))]})
+    for seed in range(12):
+        problem = Problem(domain, goal, seed=seed)
+        told = drive(make_factory(name)(problem), problem, 15, measured)
+        assert any(o.result.status is Status.OK for o in told), seed

@@ -73,7 +73,7 @@ class GPOptimizer(BaseOptimizer):
         free = self.free
         if not len(free):
             return None
-        if len(self.observations) + self._pending.total() < self._initial or not self.observations:
+        if self._knows_too_little():
             return draw_nominal(self, free)
         index = self.domain.index
         if self._model is None:
@@ -85,8 +85,13 @@ class GPOptimizer(BaseOptimizer):
             return None
         return self.domain.candidates[int(free[np.argmax(value[free])])]
 
+    def _knows_too_little(self) -> bool:
+        """Too few trials for a model; or all failed without a value, of which a model only learns that all is the same."""
+        few = len(self.observations) + self._pending.total() < self._initial
+        return few or not any(o.score is not None and o.score.values for o in self.observations)
+
     def _suggest_sampled(self) -> Candidate | None:
-        if len(self.observations) + self._pending.total() < self._initial or not self.observations:
+        if self._knows_too_little():
             return draw_unseen(self)
         rng, resting, pending = self.rng(), self.resting, self.pending
         known = [o.candidate for o in self.observations]
