@@ -33,7 +33,6 @@ words = ["<unk>", "<s>", "</s>"] + [f"w{i}" for i in range(2045)]
 t = Tokenizer(models.WordLevel({w: i for i, w in enumerate(words)}, unk_token="<unk>"))
 t.pre_tokenizer = pre_tokenizers.Whitespace()
 f = PreTrainedTokenizerFast(tokenizer_object=t, unk_token="<unk>", bos_token="<s>", eos_token="</s>")
-f.chat_template = "{% for m in messages %}{{ m['content'] }} {% endfor %}"
 f.save_pretrained(sys.argv[1])
 torch.manual_seed(0)
 config = LlamaConfig(vocab_size=2048, hidden_size=256, intermediate_size=688, num_hidden_layers=6, num_attention_heads=8,

@@ -47,6 +47,7 @@ class Engine(ABC):
     ready_path: ClassVar[str] = "/health"
     start_timeout_s: ClassVar[float] = 60.0
     text_prompts: ClassVar[bool] = False
+    """The server takes text, not token ids."""
     vocabulary: tuple[int, int] = (10, 250)
     """Token ids that prompts may hold."""
     extra: ClassVar[Mapping[str, Any]] = {}

@@ -14,8 +14,8 @@ from cloudbandit.trial import Config, Value
 
 
 class Transformers(Engine):
-    """Models: a folder, or a hub's ``owner/name`` that the host can load. Prompts are text, on the chat endpoint; output may end
-    early, because this server takes no ``ignore_eos``.
+    """Models: a folder, or a hub's ``owner/name`` that the host can load. Prompts are text, because this server takes no token
+    ids; output may end early, because it takes no ``ignore_eos``.
 
     The number of KV blocks is always given: left to itself the server takes most of the machine's memory.
 

@@ -249,8 +249,8 @@ class Workload:
         shared_prefix_tokens: the first tokens of every prompt that has more, common to all that share a prefix.
         prefixes: how many different prefixes there are.
         vocabulary: token ids are drawn from this range; the low ids are often special.
-        text: prompts as words instead of token ids, because chat endpoints take text only. The words are so common that
-            tokenizers have each as one token; how many input tokens a request really had is in its record.
+        text: prompts as words instead of token ids, because chat endpoints and some servers take text only. The words are so
+            common that tokenizers have each as one token; how many input tokens a request really had is in its record.
     """
 
     lengths: Lengths

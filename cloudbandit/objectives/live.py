@@ -221,7 +221,6 @@ class LiveObjective:
             seed=seed,
             requests=n,
             timeout_s=self.timeout_s,
-            chat=self.engine.text_prompts,
             extra=self.engine.extra,
         )
         with tempfile.TemporaryDirectory() as folder:
