@@ -8,6 +8,7 @@ from pathlib import Path
 
 import pytest
 
+from cloudbandit import Result, Status, minimize
 from cloudbandit.cli import main
 
 WORKLOAD = "llama-3.1-70b|chat|2000tok|spot"
@@ -296,6 +297,22 @@ def test_store_resume_show(json_of, run, tmp_path):
     code, _, err = run(*DEMO, "--budget", 11, "--seed", 6, "--store", store, "--study", "second")
     assert code == 2
     assert "seed: stored" in err
+
+
+def test_show_of_a_study_from_python_and_of_failures_alone(run, tmp_path):
+    store = tmp_path / "s.db"
+    domain = {"a[b]": [{"x": "[1, 2]"}, {"x": "[/]"}]}
+    minimize(lambda c: 1.0, domain, budget=2, store=str(store), optimizer="exhaustive")
+    code, out, _ = run("show", "--store", store)
+    assert code == 0
+    for part in ("[1, 2]", "[/]", "a[b]", "2 trials"):
+        assert part in out
+    assert run("show", "--store", store, "--trial", "1")[0] == 0
+    failed = tmp_path / "failed.db"
+    minimize(lambda c: Result(Status.FAILED, reason="no"), {"a": [{"x": 1}]}, budget=1, store=str(failed))
+    code, out, _ = run("show", "--store", failed)
+    assert code == 0
+    assert "no" in out
 
 
 @pytest.mark.slow

@@ -107,6 +107,7 @@ def _printer(live: LiveStudy, status: Status, *, quiet: bool) -> Callable[[Obser
 
 def _print(report: Report, metric: str, url: str, plot: Path | None) -> None:
     from rich.table import Table as Grid
+    from rich.text import Text
 
     grid = Grid(show_header=False, box=None, pad_edge=False)
     best = report.incumbent or report.least_violating
@@ -114,9 +115,7 @@ def _print(report: Report, metric: str, url: str, plot: Path | None) -> None:
         out.print("[bold red]no evaluated configuration meets the SLOs[/]")
     if best is not None:
         label = "[bold]recommended[/]" if report.incumbent else "nearest miss (not an answer)"
-        grid.add_row(
-            label, f"[bold green]{config_text(best.candidate)}[/]" if report.incumbent else config_text(best.candidate)
-        )
+        grid.add_row(label, Text(config_text(best.candidate), "bold green" if report.incumbent else ""))
         for name in dict.fromkeys([metric, "ttft_p95_ms", "tpot_p50_ms", "output_tok_per_s", "failure_rate"]):
             if name in best.result.metrics:
                 grid.add_row(name, f"{best.result.metrics[name]:.4g}")

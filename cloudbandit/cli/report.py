@@ -45,6 +45,7 @@ def print_schedule(study: Study) -> None:
 
 def print_report(task: Task, report: Report, plot: Path | None) -> None:
     from rich.table import Table as Grid
+    from rich.text import Text
 
     grid = Grid(show_header=False, box=None, pad_edge=False)
     incumbent = report.incumbent
@@ -52,15 +53,10 @@ def print_report(task: Task, report: Report, plot: Path | None) -> None:
         out.print(f"[bold red]{stop_reason(task, report)}[/]")
         least = report.least_violating
         if least is not None:
-            grid.add_row(
-                "nearest miss (not an answer)", f"{'/'.join(least.candidate.arm)}: {config_text(least.candidate)}"
-            )
+            grid.add_row("nearest miss (not an answer)", Text(_named(least)))
             _add_metrics(grid, task, least)
     else:
-        grid.add_row(
-            "[bold]recommended[/]",
-            f"[bold green]{'/'.join(incumbent.candidate.arm)}: {config_text(incumbent.candidate)}[/]",
-        )
+        grid.add_row("[bold]recommended[/]", Text(_named(incumbent), "bold green"))
         _add_metrics(grid, task, incumbent)
         facts = task.objective.facts(incumbent.candidate)
         if "price_usd_per_h" in facts:
@@ -77,6 +73,10 @@ def print_report(task: Task, report: Report, plot: Path | None) -> None:
     if plot is not None:
         grid.add_row("figure", str(plot))
     out.print(grid)
+
+
+def _named(o: Observation) -> str:
+    return f"{'/'.join(o.candidate.arm)}: {config_text(o.candidate)}"
 
 
 def _add_metrics(grid: Any, task: Task, o: Observation) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
@@ -9,7 +10,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from cloudbandit.cli.common import Json, StudyName, app, names, out, print_json
-from cloudbandit.errors import UsageError
+from cloudbandit.errors import UnknownNameError, UsageError
 
 if TYPE_CHECKING:
     from cloudbandit.store import Store, StoredTrial
@@ -96,15 +97,22 @@ def _chosen(wanted: str | None, spec: Mapping[str, Any], trials: Sequence[Stored
     recorded = list(dict.fromkeys(m for t in trials for m in t.result.metrics))
     if wanted is not None:
         return [resolve_metric(name, recorded) for name in names(wanted)]
-    study = spec.get("study", spec)
-    if "minimize" not in study or not recorded:
-        return recorded[:_COLUMNS]
-    aims = [study["minimize"], *(SLO.parse(text).metric for text in study.get("slos", study.get("slo", [])))]
-    return list(dict.fromkeys(resolve_metric(name, recorded) for name in aims))[:_COLUMNS]
+    kind = spec.get("kind")
+    study = spec["study"] if kind == "live" else spec if kind == "replay" else {}
+    aims = [
+        study.get("minimize", "tpot_ms"),
+        *(SLO.parse(text).metric for text in study.get("slos", study.get("slo", ()))),
+    ]
+    found = []
+    for aim in aims:
+        with contextlib.suppress(UnknownNameError):  # of a study of another kind, or nothing has succeeded yet
+            found.append(resolve_metric(aim, recorded))
+    return list(dict.fromkeys(found or recorded))[:_COLUMNS]
 
 
 def _print_all(name: str, trials: Sequence[StoredTrial], metrics: Sequence[str]) -> None:
     from rich.box import SIMPLE_HEAD
+    from rich.markup import escape
     from rich.table import Table as Grid
 
     columns = {"trial": [str(t.trial.number) for t in trials]}
@@ -117,8 +125,8 @@ def _print_all(name: str, trials: Sequence[StoredTrial], metrics: Sequence[str])
         columns[m] = [f"{t.result.metrics[m]:.4g}" if m in t.result.metrics else "" for t in trials]
     columns["USD"] = [f"{t.spent_usd:.3g}" for t in trials]
     shown = {k: values for k, values in columns.items() if k not in same}
-    note = "in all: " + ", ".join(f"{k}={v}" for k, v in same.items()) if same else None
-    grid = Grid(title=name, caption=note, box=SIMPLE_HEAD, pad_edge=False, collapse_padding=True)
+    note = escape("in all: " + ", ".join(f"{k}={v}" for k, v in same.items())) if same else None
+    grid = Grid(title=escape(name), caption=note, box=SIMPLE_HEAD, pad_edge=False, collapse_padding=True)
     for column, values in shown.items():
         numbers = column in (*metrics, "USD")
         widest = max((len(v) for v in values), default=0)
@@ -126,7 +134,7 @@ def _print_all(name: str, trials: Sequence[StoredTrial], metrics: Sequence[str])
             _header(column, widest), overflow="fold", justify="right" if numbers else "left", min_width=min(widest, 18)
         )
     for row in zip(*shown.values(), strict=True):
-        grid.add_row(*row)
+        grid.add_row(*map(escape, row))
     out.print(grid)
 
 
@@ -141,17 +149,18 @@ def _header(name: str, width: int) -> str:
 
 
 def _print_one(t: StoredTrial) -> None:
+    from rich.markup import escape
     from rich.table import Table as Grid
 
     grid = Grid(show_header=False, box=None, pad_edge=False)
-    grid.add_row("arm", "/".join(t.trial.candidate.arm))
+    grid.add_row("arm", escape("/".join(t.trial.candidate.arm)))
     for key, value in (*t.trial.candidate.config.items(), ("seed", t.trial.seed), ("replicate", t.trial.replicate)):
-        grid.add_row(key, str(value))
+        grid.add_row(key, escape(str(value)))
     grid.add_row("status", f"{t.result.status} {t.result.reason}".strip())
     for key, number in (*t.result.metrics.items(), ("seconds", t.result.seconds), ("USD", t.spent_usd)):
         grid.add_row(key, f"{number:.6g}")
     for key, where in t.result.artifacts.items():
-        grid.add_row(key, where)
+        grid.add_row(key, escape(where))
     out.print(grid)
     if t.result.error:
         out.print(t.result.error, highlight=False, markup=False, soft_wrap=True)
