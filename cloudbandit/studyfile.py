@@ -5,6 +5,7 @@ The parsed file is plain data and goes into the store, so that a study can be co
 
 from __future__ import annotations
 
+import math
 import tomllib
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
@@ -27,27 +28,63 @@ from cloudbandit.tables.registry import bundled
 from cloudbandit.trial import Observation
 
 KIND = "live"
-_KEYS = {
-    "study": {"name", "minimize", "slos", "optimizer", "trials", "usd", "seconds", "seed", "store", "keep_records"},
-    "provider": {"name", "usd_per_h"},
-    "engine": {"name", "model", "knobs", "options"},
-    "workload": {"lengths", "input_tokens", "output_tokens", "sigma", "shared_prefix_tokens", "prefixes"},
+
+
+def _whole(value: Any, least: int) -> bool:
+    return isinstance(value, int) and not isinstance(value, bool) and value >= least
+
+
+def _number(value: Any) -> bool:
+    return isinstance(value, int | float) and not isinstance(value, bool) and math.isfinite(value) and value >= 0
+
+
+def _text(value: Any) -> bool:
+    return isinstance(value, str) and bool(value)
+
+
+_Kind = tuple[Callable[[Any], bool], str]
+_TEXT: _Kind = (_text, "a text")
+_TEXTS: _Kind = (lambda v: isinstance(v, list) and all(map(_text, v)), "a list of texts")
+_TABLE: _Kind = (lambda v: isinstance(v, dict), "a table")
+_COUNT: _Kind = (lambda v: _whole(v, 1), "a whole number ≥ 1")
+_COUNT0: _Kind = (lambda v: _whole(v, 0), "a whole number ≥ 0")
+_AMOUNT: _Kind = (lambda v: _number(v) and v > 0, "a number > 0")
+_AMOUNT0: _Kind = (_number, "a number ≥ 0")
+
+
+def _one_or_more(kind: _Kind) -> _Kind:
+    good, text = kind
+    return lambda v: all(map(good, v)) and bool(v) if isinstance(v, list) else good(v), f"{text}, or a list of such"
+
+
+_KEYS: Mapping[str, Mapping[str, _Kind]] = {
+    "study": {
+        **dict.fromkeys(("name", "minimize", "optimizer", "store", "keep_records"), _TEXT),
+        "slos": _TEXTS,
+        "trials": _COUNT,
+        **dict.fromkeys(("usd", "seconds"), _AMOUNT),
+        "seed": _COUNT0,
+    },
+    "provider": {"name": _TEXT, "usd_per_h": _AMOUNT},
+    "engine": {"name": _TEXT, "model": _TEXT, "knobs": _TABLE, "options": _TABLE},
+    "workload": {
+        "lengths": _TEXT,
+        **dict.fromkeys(("input_tokens", "output_tokens"), _AMOUNT),
+        "sigma": _AMOUNT0,
+        "shared_prefix_tokens": _COUNT0,
+        "prefixes": _COUNT,
+    },
     "load": {
-        "users",
-        "think_s",
-        "ramp_s",
-        "rate_per_s",
-        "ramp_from_per_s",
-        "burstiness",
-        "trace",
-        "speed",
-        "requests",
-        "warmup_s",
-        "timeout_s",
-        "trial_limit_s",
-        "request_slos",
+        "users": _one_or_more(_COUNT),
+        "rate_per_s": _one_or_more(_AMOUNT),
+        "trace": _one_or_more(_TEXT),
+        **dict.fromkeys(("think_s", "ramp_s", "ramp_from_per_s", "burstiness", "warmup_s"), _AMOUNT0),
+        **dict.fromkeys(("speed", "timeout_s", "trial_limit_s"), _AMOUNT),
+        "requests": _COUNT,
+        "request_slos": _TEXTS,
     },
 }
+"""Section → key → what its value must be."""
 _LOAD_KEYS = {
     "users": ("think_s", "ramp_s"),
     "rate_per_s": ("burstiness", "ramp_from_per_s", "ramp_s"),
@@ -110,6 +147,9 @@ def load(path: str | Path) -> dict[str, Any]:
                 raise UsageError(
                     f"{path}: unknown key {key!r} in [{section}]{hint(key, _KEYS[section])}; known: {known}"
                 )
+            good, kind = _KEYS[section][key]
+            if not good(content[key]):
+                raise UsageError(f"{path}: {section}.{key} is {content[key]!r}; it must be {kind}")
     missing = [s for s in ("study", "engine", "workload", "load") if s not in raw]
     if missing:
         raise UsageError(f"{path} lacks [{missing[0]}]; a study needs [study], [engine], [workload] and [load]")
@@ -139,8 +179,6 @@ class LiveStudy:
         """
         study = spec["study"]
         budget = Budget(study.get("trials"), study.get("usd"), study.get("seconds"))
-        if not isinstance(study.get("seed", 0), int) or study.get("seed", 0) < 0:
-            raise UsageError(f"study.seed is {study['seed']!r}; it must be a whole number ≥ 0")
         slos = []
         for text in study.get("slos", []):
             slo = SLO.parse(text)
@@ -155,11 +193,13 @@ class LiveStudy:
         return str(self.spec["study"]["name"])
 
     def engine_version(self) -> str:
-        """What is installed here.
+        """What is installed here. What would stop every trial is told here, before the first one.
 
         Raises:
-            UsageError: the engine is not; the message holds the cure.
+            UsageError: the engine is not installed; the message holds the cure.
+            DataError: there is no such model.
         """
+        self.objective.engine.find(self.objective.model)
         host = LocalHost()
         try:
             return self.objective.engine.version(host)
@@ -199,17 +239,16 @@ def _stable(spec: Mapping[str, Any]) -> str:
 
 def _objective(spec: Mapping[str, Any]) -> LiveObjective:
     study, engine, load_ = spec["study"], spec["engine"], spec["load"]
-    if engine.get("name") not in ENGINES:
-        raise UnknownNameError("engine", str(engine.get("name")), ENGINES)
+    if "name" not in engine:
+        raise UsageError(f"[engine] lacks its name; allowed: {', '.join(ENGINES)}")
+    if engine["name"] not in ENGINES:
+        raise UnknownNameError("engine", engine["name"], ENGINES)
     provider = spec.get("provider", {})
     if provider.get("name", "local") != "local":
         raise UnknownNameError("provider", str(provider["name"]), ("local",))
-    usd_per_h = provider.get("usd_per_h", 0.05)
-    if not isinstance(usd_per_h, int | float) or usd_per_h <= 0:
-        raise UsageError(f"provider.usd_per_h is {usd_per_h!r}; it must be a number > 0")
     keep = study.get("keep_records")
     return LiveObjective(
-        LocalProvider(float(usd_per_h)),
+        LocalProvider(float(provider.get("usd_per_h", 0.05))),
         ENGINES[engine["name"]](**engine.get("options", {}), **engine.get("knobs", {})),
         str(engine.get("model", "tiny-llama")),
         _workload(spec["workload"]),

@@ -106,7 +106,7 @@ def test_a_model_is_a_folder_with_a_config_or_a_name_on_a_hub(tmp_path, monkeypa
     monkeypatch.chdir(tmp_path)
     for wrong in (str(tmp_path / "model"), "./model", "model", str(tmp_path / "none"), "~/none", "a/b/c"):
         with pytest.raises(DataError, match=r"config\.json"):
-            Transformers().prepare(None, wrong)
+            Transformers().find(wrong)
     (tmp_path / "model" / "config.json").write_text("{}")
     assert VLLM().prepare(None, "model") == str(tmp_path / "model")
     assert VLLM().prepare(None, "meta-llama/Llama-3.1-8B") == "meta-llama/Llama-3.1-8B"

@@ -191,7 +191,14 @@ def test_a_study_file_is_checked_before_anything_starts(tmp_path):
         (("trials = 6", "trails = 6"), "did you mean 'trials'"),
         (("[load]", "[loads]"), "did you mean 'load'"),
         (("users = 4", ""), "one of users, rate_per_s and trace"),
-        (("users = 4", "users = 0"), "users ≥ 1"),
+        (("users = 4", "users = 0"), r"load\.users is 0; it must be a whole number ≥ 1, or a list"),
+        (("users = 4", "users = [1, true]"), "or a list"),
+        (("requests = 12", 'requests = "many"'), r"load\.requests is 'many'"),
+        (("trials = 6", 'trials = "x"'), r"study\.trials is 'x'"),
+        (("trials = 6", ""), "a budget limits"),
+        (('slos = ["failure_rate<=0"]', 'slos = "failure_rate<=0"'), "a list of texts"),
+        (("users = 4", "users = 4\ntimeout_s = -1"), "a number > 0"),
+        (('name = "openvino"', ""), "lacks its name; allowed: openvino"),
         (("users = 4", "users = 4\nburstiness = 2"), "burstiness does not go with users, which takes think_s, ramp_s"),
         (("users = 4", "users = 4\nrequest_slos = ['tokens>=1']"), "goodput judges single requests"),
         (('name = "openvino"', 'name = "vllmm"'), "unknown engine"),
@@ -220,7 +227,10 @@ def test_an_engine_that_is_not_installed_is_told_before_the_first_trial(tmp_path
     program = f'options = {{ program = "{tmp_path}/vllm" }}'
     path.write_text(STUDY.replace('"openvino"', '"vllm"').replace("knobs = {", f"{program}\nknobs = {{ }} #"))
     told = CliRunner().invoke(app, ["run", str(path), "--store", str(tmp_path / "s.db")])
-    assert isinstance(told.exception, UsageError)
+    assert "no folder" in str(told.exception)  # the model
+    (tmp_path / "config.json").write_text("{}")
+    path.write_text(path.read_text().replace("tiny-llama", str(tmp_path)))
+    told = CliRunner().invoke(app, ["run", str(path), "--store", str(tmp_path / "s.db")])
     assert "Cure: pip install vllm" in str(told.exception)
     assert not (tmp_path / "s.db").exists()
 

@@ -26,6 +26,7 @@ from cloudbandit.cli.stores import existing, pick
 if TYPE_CHECKING:
     from rich.status import Status
 
+    from cloudbandit.goal import SLOGoal
     from cloudbandit.study import Report
     from cloudbandit.studyfile import LiveStudy
     from cloudbandit.trial import Observation
@@ -78,7 +79,7 @@ def run_live(spec: Mapping[str, Any], url: str, json_: bool, plot: Path | None =
             }
         )
     else:
-        _print(report, live.goal.metrics[0], url, plot)
+        _print(report, live.goal, url, plot)
     if best is None:
         raise typer.Exit(NOT_FEASIBLE)
 
@@ -105,7 +106,7 @@ def _printer(live: LiveStudy, status: Status, *, quiet: bool) -> Callable[[Obser
     return show
 
 
-def _print(report: Report, metric: str, url: str, plot: Path | None) -> None:
+def _print(report: Report, goal: SLOGoal, url: str, plot: Path | None) -> None:
     from rich.table import Table as Grid
     from rich.text import Text
 
@@ -116,9 +117,11 @@ def _print(report: Report, metric: str, url: str, plot: Path | None) -> None:
     if best is not None:
         label = "[bold]recommended[/]" if report.incumbent else "nearest miss (not an answer)"
         grid.add_row(label, Text(config_text(best.candidate), "bold green" if report.incumbent else ""))
-        for name in dict.fromkeys([metric, "ttft_p95_ms", "tpot_p50_ms", "output_tok_per_s", "failure_rate"]):
-            if name in best.result.metrics:
-                grid.add_row(name, f"{best.result.metrics[name]:.4g}")
+        aims = [goal.metrics[0], *(slo.metric for slo in goal.slos)]
+        for name in dict.fromkeys([*aims, "ttft_p95_ms", "tpot_p50_ms", "output_tok_per_s", "failure_rate"]):
+            limits = ", ".join(str(slo) for slo in goal.slos if slo.metric == name)
+            value = f"{best.result.metrics[name]:.4g}" if name in best.result.metrics else "not measured"
+            grid.add_row(name, f"{value}{f'  ({limits})' if limits else ''}")
     failed = [o for o in report.observations if o.result.status != "ok"]
     reasons = sorted({o.result.reason for o in failed})
     grid.add_row(

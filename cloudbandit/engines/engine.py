@@ -142,9 +142,17 @@ class Engine(ABC):
         """How many a config takes; 0: none."""
         return 0
 
+    def find(self, model: str) -> str:
+        """The model's absolute path, or its name as it is.
+
+        Raises:
+            DataError: it is neither.
+        """
+        return model
+
     def prepare(self, host: Host, model: str) -> str:
         """Put on the host what a start needs; returns the model's path or name there."""
-        return model
+        return self.find(model)
 
     @abstractmethod
     def argv(self, host: Host, config: Config, port: int, model: str) -> list[str]:

@@ -40,13 +40,18 @@ class OpenVINO(Engine):
     start_timeout_s = 30.0
     vocabulary = (tiny_llama.FIRST_TOKEN, tiny_llama.LAST_TOKEN)
 
+    def find(self, model: str) -> str:
+        if model == TINY:
+            return model
+        path = Path(model).expanduser()
+        if not path.is_file() or path.suffix != ".gguf":
+            raise DataError(f"the model {model!r} is no GGUF file; allowed: {TINY}, or the path of a .gguf file")
+        return str(path.resolve())
+
     def prepare(self, host: Host, model: str) -> str:
         host.put(Path(openvino_server.__file__), "openvino_server.py")
         if model != TINY:
-            path = Path(model).expanduser()
-            if not path.is_file() or path.suffix != ".gguf":
-                raise DataError(f"the model {model!r} is no GGUF file; allowed: {TINY}, or the path of a .gguf file")
-            host.put(path, "model.gguf")
+            host.put(Path(self.find(model)), "model.gguf")
             return "model.gguf"
         with tempfile.TemporaryDirectory() as folder:
             path = Path(folder) / "tiny.gguf"

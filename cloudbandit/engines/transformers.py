@@ -38,7 +38,7 @@ class Transformers(Engine):
         super().__init__(**fixed)
         self.program, self.device = program, device
 
-    def prepare(self, host: Host, model: str) -> str:
+    def find(self, model: str) -> str:
         return hugging_face.folder_or_name(model)
 
     def argv(self, host: Host, config: Config, port: int, model: str) -> list[str]:

@@ -79,7 +79,7 @@ class VLLM(Engine):
     def accelerators(self, config: Config) -> int:
         return int(config.get("tensor_parallel_size", 1)) if self.device == "gpu" else 0
 
-    def prepare(self, host: Host, model: str) -> str:
+    def find(self, model: str) -> str:
         return hugging_face.folder_or_name(model)
 
     def argv(self, host: Host, config: Config, port: int, model: str) -> list[str]:
