@@ -122,6 +122,7 @@ def test_an_unknown_command_or_option_is_exit_2(run):
     assert run("--version")[1].strip().count(".") == 2
 
 
+@pytest.mark.slow
 def test_compare_json_is_the_same_whatever_the_jobs(json_of):
     arguments = [
         "compare",

@@ -99,7 +99,7 @@ def test_partial_failure_is_a_metric_not_a_failed_trial():
 
 def test_a_trial_never_costs_more_than_was_held(monkeypatch):
     monkeypatch.setattr(Scripted, "start_timeout_s", 600.0)
-    objective = _objective("hang", limit_s=1.5, timeout_s=60.0)
+    objective = _objective("hang", limit_s=0.8, timeout_s=60.0)
     hung = objective.evaluate(_trial(), Unattended())
     assert hung.reason == "request_timeout"
     never = objective.evaluate(Trial(1, Candidate("this-machine", {"itl_ms": 1, "start": "never"})), Unattended())
@@ -109,6 +109,7 @@ def test_a_trial_never_costs_more_than_was_held(monkeypatch):
         assert result.spent_usd <= objective.quote(_trial().candidate).usd
 
 
+@pytest.mark.slow
 def test_a_port_in_use_is_not_measured_as_the_engine(monkeypatch):
     argv = [sys.executable, "-m", "cloudbandit.testing.stub_engine", "--ttft", "1.5", "--itl", "0.001"]
     with subprocess.Popen(argv, stdout=subprocess.PIPE, text=True) as other:

@@ -124,8 +124,8 @@ def plot_study(
     path: Path,
     references: Mapping[str, float] | None = None,
 ) -> None:
-    """Left: the incumbent over the trials, failed trials as crosses below. Right: every trial that ran, coloured by arm, against
-    the first SLO whose metric has a scale (without one: against its number).
+    """Left: the trials in order and the incumbent, failed trials as crosses below. Right: every trial that ran, coloured by
+    arm, against the first SLO whose metric has a scale (without one: against its number).
 
     Args:
         references: values to compare with, the best first.
@@ -143,6 +143,13 @@ def _draw_progress(axes: Any, report: Report, metric: str, references: Mapping[s
     steps = [(n, value) for n, value in report.trajectory if value is not None]
     if steps:
         axes.step(*zip(*steps, strict=True), where="post", color=_COLOURS[0], label="incumbent")
+    shown = [(n + 1, o) for n, o in enumerate(report.observations) if metric in o.result.metrics]
+    for feasible, label in ((True, "trial"), (False, "violates an SLO")):
+        some = [(n, o) for n, o in shown if (o.score is not None and o.score.feasible) == feasible]
+        face = _COLOURS[7] if feasible else "none"
+        values = [o.result.metrics[metric] for _, o in some]
+        if some:
+            axes.scatter([n for n, _ in some], values, s=18, edgecolors=_COLOURS[7], facecolors=face, label=label)
     for i, (label, value) in enumerate(references.items()):
         axes.axhline(
             value, color=_COLOURS[2] if i == 0 else _COLOURS[7], linestyle="--" if i == 0 else ":", label=label
@@ -150,9 +157,8 @@ def _draw_progress(axes: Any, report: Report, metric: str, references: Mapping[s
     axes.set(xlabel="trial", ylabel=metric, title="the best config so far")
     axes.set_xlim(0.5, max(2, len(report.observations)) + 0.5)
     axes.xaxis.get_major_locator().set_params(integer=True)
-    values = [*references.values(), *(value for _, value in steps)]
-    if values and max(values) > 10 * min(values) > 0:
-        axes.set_yscale("log")
+    if _wide([*references.values(), *(o.result.metrics[metric] for _, o in shown)]):
+        _log_axis(axes, "y")
     failed = [n + 1 for n, o in enumerate(report.observations) if metric not in o.result.metrics]
     if failed:
         at_the_bottom = axes.get_xaxis_transform()
