@@ -2,6 +2,7 @@
 
 import json
 import os
+import re
 import subprocess
 import sys
 import venv
@@ -65,6 +66,12 @@ def test_the_main_job_runs_from_an_installed_wheel_in_an_empty_folder(tmp_path):
     assert run.returncode == 0, run.stderr
     assert str(site) in run.stderr, "the installed package, not the checkout"
     assert json.loads(run.stdout)["evaluations"] == 11
+
+
+@pytest.mark.parametrize("page", [ROOT / "README.md", *sorted((ROOT / "data").glob("*/README.md"))], ids=str)
+def test_links_lead_somewhere(page):
+    for target in re.findall(r"\]\(([^)#]+)", page.read_text(encoding="utf-8")):
+        assert "://" in target or (page.parent / target).exists(), target
 
 
 @pytest.mark.slow
