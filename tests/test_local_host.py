@@ -1,5 +1,6 @@
 """Hosts on this machine: what runs there ends with them, and with whoever started it, whatever way that ends."""
 
+import errno
 import os
 import signal
 import subprocess
@@ -13,6 +14,7 @@ from cloudbandit.engines.vllm import VLLM
 from cloudbandit.errors import UsageError
 from cloudbandit.loadgen.workloads import Closed, Fixed, Workload
 from cloudbandit.objectives.live import LiveObjective, Unattended
+from cloudbandit.providers import local
 from cloudbandit.providers.lease import lease
 from cloudbandit.providers.local import LocalHost, LocalProvider
 from cloudbandit.trial import Candidate, Trial
@@ -132,6 +134,33 @@ def test_a_lease_gives_back_whatever_happens():
     assert provider.hosts("r") == []
     assert not folders[0].exists()
     provider.destroy("k")
+
+
+def test_large_files_are_linked_and_small_ones_copied(tmp_path, monkeypatch):
+    monkeypatch.setattr(local, "_LARGE_BYTES", 10)
+    (tmp_path / "small").write_text("x")
+    (tmp_path / "large").write_text("x" * 10)
+    (tmp_path / "link").symlink_to(tmp_path / "large")
+    host = LocalHost()
+    try:
+        for name, links in (("small", 1), ("large", 2), ("link", 2), ("small", 1)):
+            host.put(tmp_path / name, "it")
+            put = host.path("it")
+            assert put.read_text() == (tmp_path / name).read_text()
+            assert put.stat().st_nlink == links
+        host.put(tmp_path / "large", "it")
+        host.put(tmp_path / "small", "it")  # replaces the link, not what it leads to
+        assert (tmp_path / "large").read_text() == "x" * 10
+
+        def refused(*_):
+            raise OSError(errno.EXDEV, "another disk")
+
+        monkeypatch.setattr(os, "link", refused)
+        host.put(tmp_path / "large", "other")
+        assert host.path("other").stat().st_nlink == 1
+    finally:
+        host.close()
+    assert (tmp_path / "large").read_text() == "x" * 10
 
 
 def test_gpus_are_those_the_driver_names(tmp_path, monkeypatch):

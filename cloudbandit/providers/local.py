@@ -21,6 +21,7 @@ from cloudbandit.providers.prices import Offer
 
 _GUARD = Path(guard.__file__)
 _TAIL_BYTES = 200_000
+_LARGE_BYTES = 64 * 2**20
 
 
 def accelerators() -> list[str]:
@@ -141,8 +142,14 @@ class LocalHost:
         return process
 
     def put(self, local: Path, remote: str) -> None:
+        """Copies; a large file is linked where the disk allows, since a model of many GB is put for every trial."""
         target = self.path(remote)
         target.parent.mkdir(parents=True, exist_ok=True)
+        target.unlink(missing_ok=True)
+        if local.stat().st_size >= _LARGE_BYTES:
+            with contextlib.suppress(OSError):
+                os.link(local.resolve(), target)
+                return
         shutil.copyfile(local, target)
 
     def get(self, remote: str, local: Path) -> None:
