@@ -31,7 +31,7 @@ class Wire:
             self._open[source] = [at, None, None, 0]
         elif source == self.port and target in self._open and payload:
             request = self._open[target]
-            tokens = payload.count(b'"finish_reason": null')
+            tokens = payload.count(b'"finish_reason": null')  # as our two servers write their chunks
             if tokens:
                 request[1] = request[1] or at
                 request[2] = at

@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
@@ -46,16 +47,17 @@ def run(
 
     spec = load(file)
     with err.status("asking for the engine's version …"):
-        engine = LiveStudy.of(spec).engine_version()
-    spec["machine"] = {**describe_machine(), "engine": engine, "cloudbandit": __version__}
-    run_live(spec, store or spec["study"].get("store") or f"{spec['study']['name']}.db", json_, plot)
+        live = LiveStudy.of(spec)
+        engine = live.engine_version()
+    machine = {**describe_machine(), "engine": engine, "cloudbandit": __version__}
+    live = replace(live, spec={**spec, "machine": machine})
+    run_live(live, store or spec["study"].get("store") or f"{spec['study']['name']}.db", json_, plot)
 
 
-def run_live(spec: Mapping[str, Any], url: str, json_: bool, plot: Path | None = None) -> None:
+def run_live(live: LiveStudy, url: str, json_: bool, plot: Path | None) -> None:
     """Run or resume; the store holds every trial."""
-    from cloudbandit.studyfile import LiveStudy, opened
+    from cloudbandit.studyfile import opened
 
-    live = LiveStudy.of(spec)
     try:
         with opened(url) as store, err.status("") as status:
             report = live.run(store, _printer(live, status, quiet=json_))
@@ -66,7 +68,7 @@ def run_live(spec: Mapping[str, Any], url: str, json_: bool, plot: Path | None =
     if plot is not None:
         from cloudbandit.analysis.plots import plot_study
 
-        plot_study(report, live.goal, live.objective.domain().names, live.name, plot)
+        plot_study(report, live.goal, list(dict.fromkeys(o.arm for o in report.observations)), live.name, plot)
     if json_:
         print_json(
             {

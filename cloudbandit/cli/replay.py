@@ -145,8 +145,9 @@ def resume(
         spec = opened.spec(name)
     if spec.get("kind") == "live":
         from cloudbandit.cli.live import run_live
+        from cloudbandit.studyfile import LiveStudy
 
-        run_live(spec, store, json_, plot)
+        run_live(LiveStudy.of(spec), store, json_, plot)
         return
     if spec.get("kind") != "replay":
         raise UsageError(

@@ -4,8 +4,7 @@
 
 Prompts are token ids (or text, one token per word); answers stream one event per engine step and request, with the usage in the
 last one. The engine's step holds the interpreter, so it runs in the event loop, with a few turns for the sockets after each. One
-file: it is copied to a host and run. ``GET /timings`` answers, for every request finished since the last such call: input tokens,
-output tokens, seconds from its arrival to its first token, and to its last.
+file: it is copied to a host and run.
 """
 
 from __future__ import annotations
@@ -15,9 +14,7 @@ import asyncio
 import itertools
 import json
 import sys
-import time
 import zlib
-from collections import deque
 from typing import Any
 
 _TURNS = 3
@@ -42,7 +39,6 @@ class Front:
         self._numbers = itertools.count()
         self._active: dict[int, tuple[Any, asyncio.Queue[tuple[list[int], str]]]] = {}
         self._work = asyncio.Event()
-        self.timings: deque[tuple[int, int, float, float]] = deque(maxlen=100_000)
 
     def add(self, prompt: list[int], max_tokens: int) -> tuple[int, asyncio.Queue[tuple[list[int], str]]]:
         """A request; its queue yields token ids and, at the end, a reason."""
@@ -119,19 +115,15 @@ async def _exchange(front: Front, reader: asyncio.StreamReader, writer: asyncio.
     head = await reader.readuntil(b"\r\n\r\n")
     length = next((int(h.split(b":")[1]) for h in head.split(b"\r\n") if h.lower().startswith(b"content-length")), 0)
     raw = await reader.readexactly(length) if length else b"{}"
-    began = time.perf_counter()
     if not head.startswith(b"POST /v1/completions"):
-        found = head.startswith((b"GET /health", b"GET /v1/models", b"GET /timings"))
+        found = head.startswith((b"GET /health", b"GET /v1/models"))
         answer = b'{"data": [{"id": "tiny"}]}' if found else b'{"error": "POST /v1/completions, or GET /health"}'
-        if head.startswith(b"GET /timings"):
-            answer = json.dumps(list(front.timings)).encode()
-            front.timings.clear()
         writer.write(
             b"HTTP/1.1 %b\r\nContent-Length: %d\r\n\r\n%b" % (b"200 OK" if found else b"404 no", len(answer), answer)
         )
         await writer.drain()
         return
-    number, first = -1, 0.0
+    number = -1
     try:
         body = json.loads(raw)
         prompt, limit = _ids(body["prompt"]), int(body.get("max_tokens", body.get("max_completion_tokens", 16)))
@@ -155,9 +147,7 @@ async def _exchange(front: Front, reader: asyncio.StreamReader, writer: asyncio.
             elif ids:
                 words = "".join(f" {t}" for t in ids)
                 writer.write(_chunk({**about, "choices": [{"index": 0, "text": words, "finish_reason": None}]}))
-                first = first or time.perf_counter()
             await writer.drain()
-        front.timings.append((len(prompt), total, first - began, time.perf_counter() - began))
         writer.write(_chunk({**about, "choices": [{"index": 0, "text": "", "finish_reason": reason}]}))
         usage = {"prompt_tokens": len(prompt), "completion_tokens": total, "total_tokens": len(prompt) + total}
         writer.write(_chunk({**about, "choices": [], "usage": usage}) + _chunk(b"data: [DONE]\n\n") + b"0\r\n\r\n")
