@@ -19,11 +19,12 @@ from cloudbandit.providers.lease import lease
 from cloudbandit.providers.local import LocalHost, LocalProvider
 from cloudbandit.trial import Candidate, Trial
 
+# the child says that it is there once it takes no notice of an interrupt
 FAMILY = """
 import os, subprocess, sys, time
-child = subprocess.Popen([sys.executable, "-c", "import time, signal; signal.signal(2, signal.SIG_IGN); time.sleep(600)"],
-                         start_new_session=True)
-open("pids", "w").write(f"{os.getpid()} {child.pid}")
+code = "import os, signal, sys, time; signal.signal(2, signal.SIG_IGN);" \\
+    "open('pids', 'w').write(sys.argv[1] + ' ' + str(os.getpid())); time.sleep(600)"
+subprocess.Popen([sys.executable, "-c", code, str(os.getpid())], start_new_session=True)
 time.sleep(600)
 """
 
@@ -89,7 +90,7 @@ def test_a_program_that_ends_leaves_no_child_behind(host):
 def test_nothing_lives_on_after_a_kill(tmp_path, victim):
     code = (
         "import sys, time; from pathlib import Path; from cloudbandit.providers.local import LocalHost\n"
-        f"p = LocalHost(Path({str(tmp_path)!r})).start([sys.executable, '-c', {FAMILY!r}], grace_s=0.5)\n"
+        f"p = LocalHost(Path({str(tmp_path)!r})).start([sys.executable, '-c', {FAMILY!r}], grace_s=60)\n"
         "print(p.pid, flush=True); time.sleep(600)"
     )
     with subprocess.Popen([sys.executable, "-c", code], stdout=subprocess.PIPE, text=True) as parent:

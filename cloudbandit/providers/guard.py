@@ -2,10 +2,11 @@
 
     python guard.py PROGRAM [ARG …]        (standard input: a pipe that the parent holds open)
 
-When the pipe closes, because the parent closed it or died of whatever cause, or when the time that ``GUARD_EXPIRES`` names
-(seconds since 1970) has come, every descendant is interrupted, given the grace that ``GUARD_GRACE_S`` names, and killed.
-Descendants that left their group or lost their parent are found too: the guard is their reaper. Should the guard itself be
-killed, the kernel kills the program.
+When the parent writes to the pipe, or the time that ``GUARD_EXPIRES`` names (seconds since 1970) has come, every descendant is
+interrupted, given the grace that ``GUARD_GRACE_S`` names, and killed. When the pipe closes unasked, the parent died: the grace is
+then one second at most, so that nothing lives five seconds later, also not a program that is interrupted while it starts and
+takes no notice. Descendants that left their group or lost their parent are found too: the guard is their reaper. Should the
+guard itself be killed, the kernel kills the program.
 """
 
 from __future__ import annotations
@@ -20,6 +21,7 @@ import time
 from pathlib import Path
 
 _PR_SET_PDEATHSIG, _PR_SET_CHILD_SUBREAPER = 1, 36
+_ORPHAN_GRACE_S = 1.0
 
 
 def _prctl(option: int, value: int) -> None:
@@ -85,7 +87,9 @@ def main(argv: list[str]) -> int:
     code: int | None = None
     while code is None and time.time() < expires:
         ready, _, _ = select.select([0], [], [], 0.05)
-        if ready and not os.read(0, 1):
+        if ready:
+            if not os.read(0, 1):
+                grace_s = min(grace_s, _ORPHAN_GRACE_S)
             break
         code = _reap(child, code)
     for number, seconds in ((signal.SIGINT, grace_s), (signal.SIGKILL, 2.0)):

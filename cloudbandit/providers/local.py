@@ -58,6 +58,7 @@ class LocalProcess:
         with log.open("ab") as out:
             self._guard = subprocess.Popen(
                 [sys.executable, "-I", "-S", str(_GUARD), *argv],
+                bufsize=0,
                 stdin=subprocess.PIPE,
                 stdout=out,
                 stderr=subprocess.STDOUT,
@@ -85,6 +86,8 @@ class LocalProcess:
     def stop(self) -> int:
         """Interrupt, wait for the grace, kill; idempotent."""
         if self._guard.stdin is not None and not self._guard.stdin.closed:
+            with contextlib.suppress(BrokenPipeError):  # it has ended by itself
+                self._guard.stdin.write(b".")
             self._guard.stdin.close()
         try:
             return self._guard.wait(self._grace_s + 5.0)
