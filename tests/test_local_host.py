@@ -5,6 +5,7 @@ import os
 import signal
 import subprocess
 import sys
+import tempfile
 import time
 from pathlib import Path
 
@@ -105,6 +106,28 @@ def test_nothing_lives_on_after_a_kill(tmp_path, victim):
         for pid in pids:
             if _alive(pid):
                 os.kill(pid, signal.SIGKILL)
+
+
+def test_a_killed_owners_folder_is_removed_and_no_other(tmp_path, monkeypatch):
+    monkeypatch.setattr(tempfile, "tempdir", str(tmp_path))
+    (tmp_path / "cloudbandit-of-somebody").mkdir()  # no lock: perhaps one that is just being made
+    code = "import time; from cloudbandit.providers.local import LocalHost; print(LocalHost().folder); time.sleep(600)"
+    argv, env = [sys.executable, "-u", "-c", code], {**os.environ, "TMPDIR": str(tmp_path)}
+    with subprocess.Popen(argv, stdout=subprocess.PIPE, text=True, env=env) as owner:
+        folder = Path(owner.stdout.readline().strip())
+        mine = LocalHost()
+        try:
+            assert local.remove_abandoned() == 0
+            owner.kill()
+            owner.wait()
+            assert folder.exists()
+            LocalHost().close()
+            assert sorted(tmp_path.iterdir()) == sorted([mine.folder, tmp_path / "cloudbandit-of-somebody"])
+        finally:
+            owner.kill()
+            mine.close()
+    mine.close()
+    assert [p.name for p in tmp_path.iterdir()] == ["cloudbandit-of-somebody"]
 
 
 def test_what_runs_on_a_host_ends_when_its_lease_does():

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import fcntl
 import math
 import os
 import platform
@@ -22,6 +23,7 @@ from cloudbandit.providers.prices import Offer
 _GUARD = Path(guard.__file__)
 _TAIL_BYTES = 200_000
 _LARGE_BYTES = 64 * 2**20
+_PREFIX, _OWNED = "cloudbandit-", ".owned"
 
 
 def accelerators() -> list[str]:
@@ -45,6 +47,28 @@ def describe_machine() -> dict[str, object]:
         "system": platform.platform(),
         "python": platform.python_version(),
     }
+
+
+def _own(folder: Path) -> int:
+    """A lock that ends with this process, whatever way that is. It has its name only once it is held, so that a folder with a
+    free lock is nobody's."""
+    part = folder / f"{_OWNED}.part"
+    lock = os.open(part, os.O_CREAT | os.O_RDWR | os.O_CLOEXEC, 0o600)
+    fcntl.flock(lock, fcntl.LOCK_EX)
+    part.rename(folder / _OWNED)
+    return lock
+
+
+def remove_abandoned() -> int:
+    """Remove the folders of hosts whose process was killed; how many. Models lie in them, so that they are not small."""
+    count = 0
+    for owned in Path(tempfile.gettempdir()).glob(f"{_PREFIX}*/{_OWNED}"):
+        with contextlib.suppress(OSError):  # another user's, still owned, or just removed
+            with owned.open("r+b") as lock:
+                fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+                shutil.rmtree(owned.parent)
+            count += 1
+    return count
 
 
 class LocalProcess:
@@ -104,9 +128,14 @@ class LocalHost:
         self._expires = expires
         self.name = "local"
         self.python = sys.executable
-        self._kept = folder is not None
-        self.folder = Path(tempfile.mkdtemp(prefix="cloudbandit-")) if folder is None else folder
-        self.folder.mkdir(parents=True, exist_ok=True)
+        self._lock: int | None = None
+        if folder is None:
+            remove_abandoned()
+            self.folder = Path(tempfile.mkdtemp(prefix=_PREFIX))
+            self._lock = _own(self.folder)
+        else:
+            self.folder = folder
+            self.folder.mkdir(parents=True, exist_ok=True)
         self._processes: list[LocalProcess] = []
         self.closed = False
 
@@ -173,8 +202,10 @@ class LocalHost:
         self.closed = True
         for process in self._processes:
             process.stop()
-        if not self._kept:
+        if self._lock is not None:
             shutil.rmtree(self.folder, ignore_errors=True)
+            os.close(self._lock)
+            self._lock = None
 
 
 class LocalProvider:
