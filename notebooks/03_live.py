@@ -43,6 +43,6 @@ if report.incumbent is not None:
 # %%
 with tempfile.TemporaryDirectory() as folder:
     path = Path(folder) / "mine"
-    write_table(path, [(o.trial, o.result) for o in report.observations], workload="chat", licence="Apache-2.0")
+    write_table(path, {"chat": [(o.trial, o.result) for o in report.observations]}, licence="Apache-2.0")
     print((path / "runs.csv").read_text()[:200], "…")
     print(load_table(path))

@@ -20,8 +20,11 @@ from cloudbandit.engines.openvino import TINY, OpenVINO
 from cloudbandit.errors import DataError, TableError, UsageError
 from cloudbandit.goal import SLO
 from cloudbandit.loadgen.workloads import Closed, Fixed, LogNormal, Open, Trace, Workload
+from cloudbandit.objectives.function import FunctionObjective
 from cloudbandit.objectives.live import REASONS, LiveObjective, Unattended
 from cloudbandit.providers.local import LocalHost, LocalProvider
+from cloudbandit.space import Listing
+from cloudbandit.store import Store
 from cloudbandit.studyfile import METRICS, LiveStudy, load
 from cloudbandit.tables.export import write_table
 from cloudbandit.trial import Candidate, Result, Trial
@@ -243,7 +246,7 @@ def test_exported_trials_are_a_table_that_replays(tmp_path):
     domain = Domain({"this-machine": Scripted(start=["ready", "crash"], itl_ms=[1, 5]).space()})
     report = Study(domain, objective, goal, make_factory("exhaustive", 9), Budget(trials=9)).run()
     trials = [(o.trial, o.result) for o in report.observations]
-    assert write_table(tmp_path / "mine", trials, workload="w", licence="Apache-2.0", facts={"cpu": "x"}) == len(trials)
+    assert write_table(tmp_path / "mine", {"w": trials}, licence="Apache-2.0", facts={"cpu": "x"}) == len(trials)
     table = load_table(tmp_path / "mine")
     assert len(table.candidates) == len(trials) == 5
     assert sum("batch" not in c.config for c in table.candidates) == 2  # inactive parameters stay absent
@@ -251,11 +254,53 @@ def test_exported_trials_are_a_table_that_replays(tmp_path):
     failed = [cell for cell in cells.values() if not cell.succeeded]
     assert len(failed) == 2
     with pytest.raises(TableError, match="no finished trial"):
-        write_table(tmp_path / "x", [], workload="w")
+        write_table(tmp_path / "x", {"w": []})
     with pytest.raises(TableError, match="column of the table too"):
-        write_table(
-            tmp_path / "x", [(Trial(0, Candidate("a", {"status": 1})), Result(metrics={"m": 1.0}))], workload="w"
-        )
+        write_table(tmp_path / "x", {"w": [(Trial(0, Candidate("a", {"status": 1})), Result(metrics={"m": 1.0}))]})
+
+
+def test_several_studies_of_a_store_are_exported_as_one_table(tmp_path):
+    store = tmp_path / "s.db"
+    space = Listing([{"batch": k} for k in (1, 2, 3, 4)])
+    for name, scale in (("chat", 1.0), ("code", 2.0)):
+
+        def measured(candidate, scale=scale):
+            return {"tpot_p50_ms": scale * candidate.config["batch"]}
+
+        with Store(store) as opened:
+            Study(
+                Domain({"here": space}),
+                FunctionObjective(measured),
+                SLOGoal("tpot_p50_ms"),
+                make_factory("exhaustive", 4),
+                Budget(trials=4),
+                store=opened,
+                name=name,
+            ).run()
+        (tmp_path / name).mkdir()
+        (tmp_path / name / "trial-0-0-0.jsonl").write_text('{"status": "ok"}\n')
+
+    def export(*options):
+        return CliRunner().invoke(app, ["export", "--store", str(store), "--to", str(tmp_path / "both"), *options])
+
+    both = ["--study", "chat", "--study", "code"]
+    kept = [text for name in ("chat", "code") for text in ("--records", str(tmp_path / name))]
+    found = json.loads(export(*both, *kept, "--json").stdout)
+    assert (found["rows"], found["requests"]) == (8, 2)
+    table = load_table(tmp_path / "both")
+    for name, best in (("chat", 1.0), ("code", 2.0)):
+        values = [c.rows[0].metrics["tpot_p50_ms"] for c in table.workload(name).cells.values()]
+        assert sorted(values) == [best * k for k in (1, 2, 3, 4)]
+    assert set(json.loads((tmp_path / "both" / "machine.json").read_text())["studies"]) == {"chat", "code"}
+    for options, why in (
+        ([], "say which with --study"),
+        (["--study", "chat", "--study", "chat"], "exported once"),
+        ([*both, "--workload", "one"], "once per study"),
+        ([*both, "--workload", "one", "--workload", "one"], "each different"),
+        ([*both, *kept[:2]], "--records is given once per study"),
+        (["--study", "nobody"], "nobody"),
+    ):
+        assert why in str(export(*options).exception)
 
 
 # ── the real engine ──

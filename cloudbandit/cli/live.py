@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
@@ -14,7 +14,6 @@ from cloudbandit.cli.common import (
     Json,
     Plot,
     StoreOption,
-    StudyName,
     app,
     config_text,
     err,
@@ -23,6 +22,7 @@ from cloudbandit.cli.common import (
 )
 from cloudbandit.cli.report import described
 from cloudbandit.cli.stores import existing, pick
+from cloudbandit.errors import UsageError
 
 if TYPE_CHECKING:
     from rich.status import Status
@@ -141,34 +141,55 @@ def _print(report: Report, goal: SLOGoal, url: str, plot: Path | None) -> None:
 def export(
     store: Annotated[str, typer.Option("--store", metavar="URL")],
     to: Annotated[Path, typer.Option("--to", metavar="FOLDER", help="Where runs.csv and table.toml go.")],
-    study: StudyName = None,
+    study: Annotated[
+        list[str] | None,
+        typer.Option("--study", help="The study's name in the store; repeatable: each is a workload of the table."),
+    ] = None,
     workload: Annotated[
-        str | None, typer.Option("--workload", help="Name of the workload; by default the study's.")
+        list[str] | None, typer.Option("--workload", help="Name of the workload, per study; by default the study's.")
     ] = None,
     licence: Annotated[str, typer.Option("--licence")] = "",
     records: Annotated[
-        Path | None,
+        list[Path] | None,
         typer.Option(
-            "--records", metavar="FOLDER", help="The study's keep_records: also write every request, as Parquet."
+            "--records",
+            metavar="FOLDER",
+            help="The study's keep_records, per study: also write every request, as Parquet.",
         ),
     ] = None,
     json_: Json = False,
 ) -> None:
-    """Write a study's trials as a recorded table that anyone can replay."""
+    """Write the trials of a study, or of several, as a recorded table that anyone can replay."""
     from cloudbandit.tables.export import write_records, write_table
 
     with existing(store) as opened:
-        name = pick(opened, study)
-        trials = [(t.trial, t.result) for t in opened.trials(name)]
-        spec = opened.spec(name)
-    source = f"study {name}, exported by cloudbandit"
-    rows = write_table(to, trials, workload=workload or name, licence=licence, source=source, facts=spec)
-    kept = write_records(records, to) if records else 0
+        studies = [pick(opened, name) for name in study] if study else [pick(opened, None)]
+        specs = {name: opened.spec(name) for name in studies}
+        _check_per_study(studies, workload=workload, records=records)
+        workloads = workload or studies
+        runs = {
+            w: [(t.trial, t.result) for t in opened.trials(name)] for w, name in zip(workloads, studies, strict=True)
+        }
+    source = f"{'study' if len(studies) == 1 else 'studies'} {', '.join(studies)}, exported by cloudbandit"
+    facts = specs[studies[0]] if len(studies) == 1 else {"studies": specs}
+    rows = write_table(to, runs, licence=licence, source=source, facts=facts)
+    kept = write_records(dict(zip(workloads, records, strict=True)), to) if records else 0
     if json_:
-        print_json({"study": name, "rows": rows, "requests": kept, "folder": str(to)})
+        print_json({"studies": studies, "rows": rows, "requests": kept, "folder": str(to)})
     else:
         out.print(
             f"{rows} rows → {to}/runs.csv; check them with: cloudbandit table check {to}", highlight=False, markup=False
         )
         if kept:
             out.print(f"{kept} requests → {to}/records.parquet", highlight=False, markup=False)
+
+
+def _check_per_study(studies: Sequence[str], **options: Sequence[object] | None) -> None:
+    if len(set(studies)) < len(studies):
+        raise UsageError(f"a study is exported once; got --study {' --study '.join(studies)}")
+    for option, given in options.items():
+        if given and (len(given) != len(studies) or len(set(given)) < len(given)):
+            raise UsageError(
+                f"--{option} is given once per study ({', '.join(studies)}), each different; got {len(given)}: "
+                + ", ".join(map(str, given))
+            )

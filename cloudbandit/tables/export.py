@@ -25,9 +25,8 @@ def _kind(name: str, values: Iterable[Value]) -> str:
 
 def write_table(
     folder: Path,
-    trials: Sequence[tuple[Trial, Result]],
+    runs: Mapping[str, Sequence[tuple[Trial, Result]]],
     *,
-    workload: str,
     licence: str = "",
     source: str = "",
     facts: Mapping[str, object] | None = None,
@@ -38,8 +37,7 @@ def write_table(
     are left out.
 
     Args:
-        trials: in the order they ran.
-        workload: the one value of the column ``workload``.
+        runs: per workload its trials, in the order they ran. Their column ``order`` counts within the workload.
         facts: of the machine, versions, …; written to ``machine.json``.
 
     Returns:
@@ -48,9 +46,13 @@ def write_table(
     Raises:
         TableError: nothing to write, or names that a table cannot hold.
     """
-    kept = [(t, r) for t, r in trials if r.status.informative]
+    finished = {workload: [(t, r) for t, r in trials if r.status.informative] for workload, trials in runs.items()}
+    for workload, trials in finished.items():
+        if not trials:
+            raise TableError(f"there is no finished trial of {workload!r} to export")
+    kept = [pair for trials in finished.values() for pair in trials]
     if not kept:
-        raise TableError("there is no finished trial to export")
+        raise TableError("there is no workload to export")
     params = sorted({name for t, _ in kept for name in t.candidate.config})
     metrics = sorted({name for _, r in kept for name in r.metrics})
     clash = [name for name in (*params, *metrics) if name in _RESERVED] or sorted(set(params) & set(metrics))
@@ -67,11 +69,12 @@ def write_table(
         writer.writerow(
             ["workload", "arm", *params, "status", "reason", "replicate", "order", "seconds", "spent_usd", *metrics]
         )
-        for order, (t, r) in enumerate(kept):
-            config = [_text(t.candidate.config.get(p)) for p in params]
-            row = ["/".join(t.candidate.arm), *config, str(r.status), r.reason, t.replicate, order]
-            values = [f"{r.metrics[m]:.6g}" if m in r.metrics else "" for m in metrics]
-            writer.writerow([workload, *row, f"{r.seconds:.6g}", f"{r.spent_usd:.6g}", *values])
+        for workload, trials in finished.items():
+            for order, (t, r) in enumerate(trials):
+                config = [_text(t.candidate.config.get(p)) for p in params]
+                row = ["/".join(t.candidate.arm), *config, str(r.status), r.reason, t.replicate, order]
+                values = [f"{r.metrics[m]:.6g}" if m in r.metrics else "" for m in metrics]
+                writer.writerow([workload, *row, f"{r.seconds:.6g}", f"{r.spent_usd:.6g}", *values])
     partial.replace(folder / "runs.csv")
     kinds = {p: _kind(p, [t.candidate.config[p] for t, _ in kept if p in t.candidate.config]) for p in params}
     (folder / "table.toml").write_text(_manifest(folder.name, kinds, metrics, licence, source), encoding="utf-8")
@@ -80,11 +83,11 @@ def write_table(
     return len(kept)
 
 
-def write_records(records: Path, folder: Path) -> int:
+def write_records(records: Mapping[str, Path], folder: Path) -> int:
     """All requests of all trials as ``records.parquet``, one row each.
 
     Args:
-        records: the folder a live study kept them in.
+        records: per workload the folder a live study kept them in.
 
     Returns:
         the number of requests.
@@ -97,12 +100,14 @@ def write_records(records: Path, folder: Path) -> int:
     import pandas as pd
 
     rows = []
-    for path in sorted(records.glob("trial-*.jsonl")):
-        _, trial, replicate, load = path.stem.split("-")
-        about = {"trial": int(trial), "replicate": int(replicate), "load": int(load)}
-        rows += [{**about, **json.loads(line)} for line in path.read_text(encoding="utf-8").splitlines()]
-    if not rows:
-        raise TableError(f"there are no records of requests in {records}; a study keeps them where keep_records says")
+    for workload, kept in records.items():
+        found = sorted(kept.glob("trial-*.jsonl"))
+        if not found:
+            raise TableError(f"there are no records of requests in {kept}; a study keeps them where keep_records says")
+        for path in found:
+            _, trial, replicate, load = path.stem.split("-")
+            about = {"workload": workload, "trial": int(trial), "replicate": int(replicate), "load": int(load)}
+            rows += [{**about, **json.loads(line)} for line in path.read_text(encoding="utf-8").splitlines()]
     pd.DataFrame(rows).to_parquet(folder / "records.parquet", index=False)
     return len(rows)
 
