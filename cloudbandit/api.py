@@ -9,7 +9,7 @@ from cloudbandit.budget import Budget
 from cloudbandit.errors import UsageError
 from cloudbandit.goal import Goal, SLOGoal
 from cloudbandit.objectives.function import Function, FunctionObjective
-from cloudbandit.optimizers.registry import make_factory
+from cloudbandit.optimizers.registry import DEFAULT, make_factory
 from cloudbandit.pools import Serial, Threads
 from cloudbandit.protocols import Factory
 from cloudbandit.space import Domain
@@ -22,7 +22,7 @@ def minimize(
     domain: Any,
     budget: int | Budget = 33,
     *,
-    optimizer: str | Factory = "cloudbandit:gp",
+    optimizer: str | Factory = DEFAULT,
     goal: Goal | str | None = None,
     seed: int = 0,
     workers: int = 1,
@@ -36,7 +36,7 @@ def minimize(
             `Result`.
         domain: a `Domain`, a mapping of arm → space, or a single space (which becomes the arm ``all``).
         budget: an int means evaluations.
-        optimizer: a name (``cloudbandit:gp``, ``gp``, ``random``, …), ``path.py:Class``, or a factory.
+        optimizer: a name (``cloudbandit:gp-ard``, ``gp``, ``random``, …), ``path.py:Class``, or a factory.
         goal: a `Goal`, or the metric to minimise where the function returns several.
         workers: evaluations at a time, in threads.
         store: a path or URL keeps every evaluation and makes the study resumable.

@@ -389,6 +389,13 @@ class Domain:
         return self.encode(self.candidates)
 
     @cached_property
+    def feature_groups(self) -> np.ndarray[Any, np.dtype[np.intp]]:
+        """Which columns of `encode` belong together, shape ``(d,)``: those of a level of arms, or of a parameter."""
+        levels, spans, _ = self._columns
+        counts = [len(columns) for _, columns in levels] + [count for _, _, count in spans]
+        return np.repeat(np.arange(len(counts)), counts)
+
+    @cached_property
     def fingerprint(self) -> str:
         """The same for equal domains, whatever built them: a stored study checks it when it is resumed."""
         text = "\n".join(f"{'/'.join(path)}\n{leaf.describe()}" for path, leaf in sorted(self.leaves.items()))

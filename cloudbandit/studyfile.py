@@ -19,7 +19,7 @@ from cloudbandit.errors import DataError, UnknownNameError, UsageError, hint
 from cloudbandit.goal import SLO, SLOGoal, resolve_metric
 from cloudbandit.loadgen.workloads import Closed, Empirical, Fixed, LogNormal, Open, Trace, Workload
 from cloudbandit.objectives.live import LiveObjective
-from cloudbandit.optimizers.registry import make_factory
+from cloudbandit.optimizers.registry import DEFAULT, make_factory
 from cloudbandit.pools import Serial
 from cloudbandit.providers.local import LocalHost, LocalProvider
 from cloudbandit.store import Store
@@ -184,7 +184,7 @@ class LiveStudy:
             slo = SLO.parse(text)
             slos.append(SLO(resolve_metric(slo.metric, METRICS), slo.limit, slo.at_most))
         goal = SLOGoal(resolve_metric(study.get("minimize", "tpot_p50_ms"), METRICS), slos)
-        optimizer = study.get("optimizer", "cloudbandit:gp")
+        optimizer = study.get("optimizer", DEFAULT)
         make_factory(optimizer, budget.trials)
         return cls(spec, _objective(spec), goal, optimizer, budget, study.get("seed", 0))
 

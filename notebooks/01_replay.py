@@ -31,7 +31,7 @@ print(f"{len(task.scores)} configs on {task.objective.domain.names}, the best at
 # CloudBandit shares 66 trials out: every provider gets a few, the worst one drops out, the rest get more.
 
 # %%
-report = replay(task, "cloudbandit:gp", 66, on_study=lambda study: print(*study.optimizer.schedule(), sep="\n"))
+report = replay(task, "cloudbandit:gp-ard", 66, on_study=lambda study: print(*study.optimizer.schedule(), sep="\n"))
 best = report.incumbent
 print(best.candidate, best.result.metrics["usd_per_h"])
 print(

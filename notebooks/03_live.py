@@ -31,7 +31,7 @@ print(objective.domain(), "of", ", ".join(k.name for k in engine.knobs))
 
 # %%
 goal = SLOGoal("tpot_p50_ms", ("ttft_p95_ms<=200", "failure_rate<=0"))
-report = Study(objective.domain(), objective, goal, make_factory("gp", 6), Budget(trials=6)).run()
+report = Study(objective.domain(), objective, goal, make_factory("gp-ard", 6), Budget(trials=6)).run()
 frame = report.to_frame()
 print(frame[["trial", "status", "feasible", "tpot_p50_ms", "ttft_p95_ms"]])
 if report.incumbent is not None:

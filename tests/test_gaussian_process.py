@@ -1,5 +1,7 @@
 """The rank-one updates against the textbook's closed form, computed from scratch."""
 
+import itertools
+
 import numpy as np
 import pytest
 from hypothesis import given, settings
@@ -11,6 +13,7 @@ from cloudbandit.optimizers.gaussian_process import (
     GaussianProcess,
     expected_improvement,
     probability_below,
+    relevance_scales,
 )
 
 
@@ -57,6 +60,49 @@ def test_updates_equal_the_closed_form(seed, n):
         evidence.append(log_evidence)
     weight = np.exp(np.array(evidence) - max(evidence))
     np.testing.assert_allclose(p.weight, weight / weight.sum(), atol=1e-5)
+
+
+def test_a_length_scale_per_group_is_a_scaled_column():
+    rng = np.random.default_rng(2)
+    features, y = rng.random((20, 4)), rng.normal(size=6)
+    scales = relevance_scales(3, 20)
+    grouped = GaussianProcess(features, scales, np.array([0, 1, 1, 2]))
+    for i in range(6):
+        grouped.add(i)
+    p = grouped.posterior(y)
+    assert len(p.weight) == len(scales) > len(LENGTH_SCALES)
+    for s in (0, len(LENGTH_SCALES), len(scales) - 1):
+        single = GaussianProcess(features / scales[s][[0, 1, 1, 2]], (1.0,))
+        for i in range(6):
+            single.add(i)
+        np.testing.assert_allclose(p.mean[s], single.posterior(y).mean[0], atol=1e-6)
+        np.testing.assert_allclose(p.sd[s], single.posterior(y).sd[0], atol=1e-6)
+
+
+def test_relevance_is_seen_in_the_weights():
+    """Of two columns only the first matters: scales that are short on it and long on the other explain the targets better."""
+    rng = np.random.default_rng(3)
+    features = rng.random((60, 2))
+    model = GaussianProcess(features, ((0.3, 10.0), (10.0, 0.3), (0.3, 0.3)), np.array([0, 1]))
+    for i in range(25):
+        model.add(i)
+    weight = model.posterior(np.sin(6 * features[:25, 0])).weight
+    assert weight[0] > 0.9
+
+
+def test_repeats_make_a_model_sure_of_what_it_has_not_seen_unless_plateaus_are_allowed_for():
+    features = np.array([[0.0], [5.0], [10.0], [15.0]])  # far apart: each is news
+
+    def ratio(observed):
+        models = [GaussianProcess(features, (0.3,), plateaus=plateaus) for plateaus in (False, True)]
+        for model, i in itertools.product(models, observed):
+            model.add(i)
+        y = np.array([0.0, 1.0, 0.5])[observed]
+        counted, allowed = (model.posterior(y).sd[0, 3] for model in models)
+        return allowed / counted
+
+    assert ratio([0, 1, 2]) == pytest.approx(1.0, abs=1e-3)
+    assert ratio([0, 1] + [2] * 12) > 1.5
 
 
 def test_pop_undoes_add():

@@ -18,9 +18,11 @@ OPTIMIZERS = (
     "exhaustive",
     "coordinate",
     "gp",
+    "gp-ard",
     "gp-lcb",
     "cloudbandit:random",
     "cloudbandit:gp",
+    "cloudbandit:gp-ard",
 )
 SLOS = {"none": (), "ttft": (SLO("ttft_ms", 1000.0),)}
 

@@ -222,3 +222,16 @@ def test_candidate_is_content():
     assert pickle.loads(pickle.dumps(one)) == one
     with pytest.raises(AttributeError, match="immutable"):
         one.arm = ("B",)
+
+
+def test_feature_groups_say_which_columns_belong_together():
+    inner = Domain({"k": [{"x": 1, "s": "u"}, {"x": 2, "s": "v"}], "l": [{"x": 3, "s": "w"}]})
+    nested = Domain({"c": inner, "d": [{"x": 1, "s": "u"}]})
+    groups = nested.feature_groups
+    assert len(groups) == nested.features.shape[1]
+    assert groups.tolist() == sorted(groups.tolist())
+    first, other = nested.candidates[0], nested.candidates[1]
+    assert first.arm == other.arm
+    changed = {int(g) for g in groups[np.flatnonzero(np.diff(nested.encode([first, other]), axis=0)[0])]}
+    assert len(changed) == 2  # x and s, though s has three columns
+    assert len(set(groups.tolist())) == len(nested.parameters) + 2  # two levels of arms

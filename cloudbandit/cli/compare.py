@@ -27,7 +27,9 @@ from cloudbandit.cli.common import (
 def compare(
     table: TableArgument,
     minimize: Minimize,
-    optimizers: Annotated[str, typer.Option("--optimizers", help="Comma-separated.")] = "random,gp,cloudbandit:gp",
+    optimizers: Annotated[
+        str, typer.Option("--optimizers", help="Comma-separated.")
+    ] = "random,gp-ard,cloudbandit:gp-ard",
     budgets: Annotated[str, typer.Option("--budgets", help="Comma-separated trials.")] = "11,22,33",
     seeds: Annotated[int, typer.Option("--seeds", help="Runs per workload, seeds 0 … N−1.")] = 10,
     workloads: Annotated[str | None, typer.Option("--workloads", help="Comma-separated; all by default.")] = None,

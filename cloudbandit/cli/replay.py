@@ -35,7 +35,7 @@ def replay(
     workload: Annotated[str, typer.Option("--workload", help="One of the table's workloads.")],
     minimize: Minimize,
     slo: Slo = None,
-    optimizer: Annotated[str, typer.Option("--optimizer", help="See `cloudbandit optimizers`.")] = "cloudbandit:gp",
+    optimizer: Annotated[str, typer.Option("--optimizer", help="See `cloudbandit optimizers`.")] = "cloudbandit:gp-ard",
     budget: Annotated[int, typer.Option("--budget", help="Trials.")] = 33,
     seed: Annotated[int, typer.Option("--seed")] = 0,
     failures: Failures = "strict",

@@ -7,8 +7,10 @@ objective, each SLO's metric) share one V.
 
 Model, per length scale: constant mean with a flat prior (generalised least squares), Matérn-5/2 kernel, signal variance
 with an inverse-gamma prior integrated out by its mode; length scales are weighted by their marginal likelihood.
+Length scales are shared by all columns, or, since most parameters matter little and one does not know which, also drawn per
+group of columns (automatic relevance determination: RW section 5.1), as importance samples from a log-uniform prior.
 Sources: Rasmussen & Williams, "Gaussian Processes for Machine Learning" (2006), eqs. 2.25 to 2.26, 2.41 to 2.43, 4.17,
-5.8; Snoek et al., NIPS 2012 (acquisition integrated over hyperparameters).
+5.1, 5.8; Snoek et al., NIPS 2012 (acquisition integrated over hyperparameters).
 """
 
 from __future__ import annotations
@@ -16,14 +18,27 @@ from __future__ import annotations
 from typing import Any, NamedTuple
 
 import numpy as np
+from numpy.typing import ArrayLike
 
 Array = np.ndarray[Any, np.dtype[np.float64]]
 
 LENGTH_SCALES = (0.3, 0.5, 0.8, 1.3, 2.0, 3.5)
 """In units of the encoding, where two labels lie at distance 1 and a number's range is 1."""
 
+_RELEVANCE = (0.3, 10.0)  # the range of a group's own length scale; at the far end it hardly matters
+_SAMPLES, _SAMPLES_LEAST, _SAMPLED_CELLS = 32, 8, 80_000  # V grows with samples × candidates
+
 _JITTER = 1e-4
 _PRIOR_SHAPE = 1.0  # of the inverse-gamma on the signal variance; its scale is the targets' variance
+
+
+def relevance_scales(groups: int, candidates: int) -> Array:
+    """Length scales of each group, shape ``(S, groups)``: the shared ones, then always the same draws, fewer for many
+    candidates."""
+    draws = int(np.clip(_SAMPLED_CELLS // max(1, candidates), _SAMPLES_LEAST, _SAMPLES))
+    low, high = np.log(_RELEVANCE)
+    own = np.exp(np.random.default_rng(0).uniform(low, high, (draws, groups)))
+    return np.vstack([np.repeat(np.array(LENGTH_SCALES)[:, None], groups, axis=1), own])
 
 
 class Posterior(NamedTuple):
@@ -39,14 +54,30 @@ class GaussianProcess:
 
     Args:
         features: ``(N, d)``, the candidates.
+        length_scales: ``(S, G)``, for each of G groups of columns; ``(S,)`` is one group of all.
+        groups: ``(d,)``, the group of each column, 0 … G − 1.
+        plateaus: equal values at neighbours are no evidence of a small variance. A cost that several parameters leave as it is
+            repeats its values exactly; counted in full, these repeats make the model sure of what it has not seen.
         capacity: how many observations to make room for at first; it grows.
     """
 
-    def __init__(self, features: Array, length_scales: tuple[float, ...] = LENGTH_SCALES, capacity: int = 16) -> None:
-        self._features = np.ascontiguousarray(features, dtype=float)
-        self._squares = np.einsum("ij,ij->i", self._features, self._features)
+    def __init__(
+        self,
+        features: Array,
+        length_scales: ArrayLike = LENGTH_SCALES,
+        groups: np.ndarray[Any, np.dtype[np.intp]] | None = None,
+        capacity: int = 16,
+        plateaus: bool = False,
+    ) -> None:
+        self._plateaus = plateaus
+        features = np.ascontiguousarray(features, dtype=float)
         self._scales = np.asarray(length_scales, dtype=float)
-        scales, total = len(self._scales), len(self._features)
+        if self._scales.ndim == 1:
+            self._scales = self._scales[:, None]
+        groups = np.zeros(features.shape[1], dtype=np.intp) if groups is None else groups
+        self._parts = [np.ascontiguousarray(features[:, groups == g]) for g in range(self._scales.shape[1])]
+        self._squares = [np.einsum("ij,ij->i", part, part) for part in self._parts]
+        scales, total = len(self._scales), len(features)
         self._v = np.empty((scales, capacity, total))
         self._inverse = np.zeros((scales, capacity, capacity))
         self._log_det = np.zeros((capacity + 1, scales))
@@ -63,9 +94,7 @@ class GaussianProcess:
         n = len(self.observed)
         if n == self._v.shape[1]:
             self._grow()
-        x = self._features[candidate]
-        squared = np.maximum(self._squares + self._squares[candidate] - 2.0 * (self._features @ x), 0.0)
-        r = np.sqrt(5.0 * squared)[None, :] / self._scales[:, None]
+        r = self._distance(candidate)
         k = (1.0 + r + r * r / 3.0) * np.exp(-r)  # Matérn-5/2, RW eq. 4.17
         v, inverse = self._v[:, :n], self._inverse[:, :n, :n]
         row = v[:, :, candidate]  # L⁻¹k(X, x)
@@ -79,6 +108,25 @@ class GaussianProcess:
         self._ones[:, n] = (1.0 - np.einsum("sn,sn->s", row, self._ones[:, :n])) / pivot
         self._ones_v += self._ones[:, n, None] * new
         self.observed.append(candidate)
+
+    def _distance(self, candidate: int) -> Array:
+        """√5 times the scaled distance of every candidate from this one, shape ``(S, N)``."""
+        squared = np.array(
+            [
+                np.maximum(square + square[candidate] - 2.0 * (part @ part[candidate]), 0.0)
+                for part, square in zip(self._parts, self._squares, strict=True)
+            ]
+        )
+        if len(squared) == 1:
+            return np.asarray(np.sqrt(5.0 * squared) / self._scales)
+        return np.asarray(np.sqrt(5.0 * (self._scales**-2.0 @ squared)))
+
+    def _informative(self) -> Array:
+        """How many observations were news: each counts by the share of its variance that those before it left, shape
+        ``(S,)``."""
+        n = len(self.observed)
+        pivots = 1.0 / np.einsum("snn->sn", self._inverse[:, :n, :n])
+        return np.asarray(np.minimum(pivots * pivots, 1.0).sum(axis=1))
 
     def pop(self) -> None:
         """Forget the latest observation."""
@@ -113,7 +161,8 @@ class GaussianProcess:
         residual = white - mean[:, None] * ones
         fit = np.einsum("sn,sn->s", residual, residual)
         shape = _PRIOR_SHAPE + 0.5 * (n - 1)
-        variance = (_PRIOR_SHAPE + 0.5 * fit) / (shape + 1.0) if n > 1 else np.ones_like(fit)
+        counted = _PRIOR_SHAPE + 0.5 * (self._informative() - 1.0) if self._plateaus else shape
+        variance = (_PRIOR_SHAPE + 0.5 * fit) / (counted + 1.0) if n > 1 else np.ones_like(fit)
         evidence = -0.5 * self._log_det[n] - 0.5 * np.log(precision) - shape * np.log(_PRIOR_SHAPE + 0.5 * fit)
         weight = np.exp(evidence - evidence.max())
         v = self._v[:, :n]

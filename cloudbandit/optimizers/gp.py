@@ -2,9 +2,10 @@
 
 The objective is modelled on a log scale where it is positive. Each SLO's metric has a model of its own on the same
 covariance, and the acquisition is multiplied by the probability that every SLO is met (constrained expected improvement:
-Schonlau et al. 1998; Gardner et al., ICML 2014). Evaluations in flight are taken to come out at their predicted mean
-(kriging believer: Ginsbourger et al. 2010). On a space that cannot be listed, candidates are drawn anew for each
-suggestion: uniform ones, and neighbours of the best config so far.
+Schonlau et al. 1998; Gardner et al., ICML 2014). Whether a config fails without a value has a model too, of failures as 0 and 1
+(hidden constraints, as in SCOOT, WWW 2025, which takes a random forest); a failure then says nothing of the value.
+Evaluations in flight are taken to come out at their predicted mean (kriging believer: Ginsbourger et al. 2010). On a space
+that cannot be listed, candidates are drawn anew for each suggestion: uniform ones, and neighbours of the best config so far.
 """
 
 from __future__ import annotations
@@ -23,6 +24,7 @@ from cloudbandit.optimizers.gaussian_process import (
     expected_improvement,
     lower_confidence_bound,
     probability_below,
+    relevance_scales,
 )
 from cloudbandit.optimizers.random_search import draw_nominal, draw_unseen
 from cloudbandit.protocols import Problem
@@ -31,12 +33,14 @@ from cloudbandit.trial import Candidate, Observation
 Array = np.ndarray[Any, np.dtype[np.float64]]
 
 _SAMPLED = 1_200
+_LEAST_CHANCE = 0.01
 
 
 class GPOptimizer(BaseOptimizer):
-    """``gp``.
+    """``gp``; ``gp-ard`` with ``relevance``.
 
     Args:
+        relevance: also length scales per parameter, and plateaus are allowed for; see `GaussianProcess`.
         initial: random points before the model is used, at most (one per arm is enough inside CloudBandit): by default 3,
             or 1 in a domain of one arm.
         acquisition: ``"ei"`` or ``"lcb"``.
@@ -54,6 +58,7 @@ class GPOptimizer(BaseOptimizer):
         acquisition: Literal["ei", "lcb"] = "ei",
         kappa: float = 2.0,
         log: bool = True,
+        relevance: bool = False,
         stop: float | None = None,
         stop_after: int = 6,
     ) -> None:
@@ -61,7 +66,7 @@ class GPOptimizer(BaseOptimizer):
         if acquisition not in ("ei", "lcb"):
             raise UsageError(f"acquisition must be 'ei' or 'lcb', got {acquisition!r}")
         self._initial = initial if initial is not None else (3 if len(problem.domain.names) > 1 else 1)
-        self._acquisition, self._kappa, self._log = acquisition, kappa, log
+        self._acquisition, self._kappa, self._log, self._relevance = acquisition, kappa, log, relevance
         self._stop, self._stop_after = stop, stop_after
         self._listed = problem.domain.enumerable
         self._model: GaussianProcess | None = None
@@ -77,7 +82,7 @@ class GPOptimizer(BaseOptimizer):
             return draw_nominal(self, free)
         index = self.domain.index
         if self._model is None:
-            self._model = GaussianProcess(self.domain.features)
+            self._model = self._new_model(self.domain.features)
         for o in self.observations[len(self._model) :]:
             self._model.add(index[o.candidate.key])
         value = self._value(self._model, [index[c.key] for c in self.pending])
@@ -90,6 +95,13 @@ class GPOptimizer(BaseOptimizer):
         few = len(self.observations) + self._pending.total() < self._initial
         return few or not any(o.score is not None and o.score.values for o in self.observations)
 
+    def _new_model(self, features: Array) -> GaussianProcess:
+        groups = self.domain.feature_groups
+        if not self._relevance or not len(groups):
+            return GaussianProcess(features)
+        scales = relevance_scales(int(groups[-1]) + 1, len(features))
+        return GaussianProcess(features, scales, groups, plateaus=True)
+
     def _suggest_sampled(self) -> Candidate | None:
         if self._knows_too_little():
             return draw_unseen(self)
@@ -100,7 +112,7 @@ class GPOptimizer(BaseOptimizer):
         fresh = [c for c in drawn if c not in taken and c.arm[0] not in resting]
         if not fresh:
             return draw_unseen(self)
-        model = GaussianProcess(self.domain.encode([*known, *pending, *fresh]))
+        model = self._new_model(self.domain.encode([*known, *pending, *fresh]))
         for position in range(len(known)):
             model.add(position)
         offset = len(known) + len(pending)
@@ -128,12 +140,19 @@ class GPOptimizer(BaseOptimizer):
     def _value(self, model: GaussianProcess, pending: Sequence[int]) -> Array:
         """The acquisition of every candidate, shape ``(N,)``."""
         targets, incumbent = self._targets()
+        failed = self._failed()
         for position in pending:
             p = model.posterior(targets)
             targets = np.append(targets, p.weight @ p.mean[:, position])
+            if failed is not None:
+                p = model.posterior(failed)
+                failed = np.append(failed, p.weight @ p.mean[:, position])
             model.add(position)
         p = model.posterior(targets)
         ok: Array = np.ones(p.mean.shape[1])
+        if failed is not None:
+            risk = model.posterior(failed)
+            ok = np.clip(1.0 - risk.weight @ risk.mean, _LEAST_CHANCE, 1.0)
         for slo in self.problem.goal.slos:
             metric, limit = self._metric(slo)
             if metric is not None:
@@ -164,11 +183,19 @@ class GPOptimizer(BaseOptimizer):
         y = np.array(
             [self._own_value(o, loss) for o, loss in zip(self.observations, losses(self.observations), strict=True)]
         )
+        failed = self._failed()
+        if failed is not None:
+            y[failed == 1.0] = np.median(y[failed == 0.0])
         self._logged = self._log and bool(y.min() > 0)
         if self._logged:
             y = np.log(y)
         feasible = [i for i, o in enumerate(self.observations) if o.score is not None and o.score.feasible]
         return y, float(y[feasible].min() if feasible else y.min())
+
+    def _failed(self) -> Array | None:
+        """1 for each trial that failed without a value, else 0; None where all are the same."""
+        failed = np.array([0.0 if o.score is not None and o.score.values else 1.0 for o in self.observations])
+        return failed if failed.any() and not failed.all() else None
 
     def _own_value(self, o: Observation, loss: float) -> float:
         """An SLO-violating trial teaches its true value here: the SLOs have models of their own."""

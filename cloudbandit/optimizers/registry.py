@@ -21,6 +21,7 @@ from cloudbandit.protocols import Factory, Optimizer, Problem
 
 GROUP = "cloudbandit.optimizers"
 BANDIT = "cloudbandit"
+DEFAULT = f"{BANDIT}:gp-ard"
 
 
 @dataclass(frozen=True)
@@ -78,6 +79,13 @@ BUILT_IN: dict[str, Entry] = {
             f"{_OWN}.gp:GPOptimizer",
             "exact Gaussian process over the listed configs, expected improvement",
             "Jones et al. 1998; Rasmussen & Williams 2006; Snoek et al. 2012",
+        ),
+        Entry(
+            "gp-ard",
+            f"{_OWN}.gp:GPOptimizer",
+            "gp with a length scale per parameter, integrated by importance sampling",
+            "Rasmussen & Williams 2006, section 5.1; Snoek et al. 2012",
+            {"relevance": True},
         ),
         Entry(
             "gp-lcb",
@@ -253,7 +261,7 @@ def make_factory(name: str, budget: int | None = None, *, growth: float = 2.0) -
         UsageError: ``path.py:Class`` cannot be loaded.
     """
     if name == BANDIT or name.startswith(f"{BANDIT}:"):
-        inner = make_factory(name.partition(":")[2] or "gp", None)
+        inner = make_factory(name.partition(":")[2] or "gp-ard", None)
 
         def bandit(problem: Problem) -> Optimizer:
             if budget is None:
@@ -283,7 +291,7 @@ def history_of(name: str) -> str:
 
 def all_names() -> list[str]:
     """Every built-in method by name, CloudBandit around each of the searching ones."""
-    searching = ["random-wor", "coordinate", "gp", "rbf", "skopt", "smac", "optuna", "hyperopt"]
+    searching = ["random-wor", "coordinate", "gp", "gp-ard", "rbf", "skopt", "smac", "optuna", "hyperopt"]
     return [*BUILT_IN, "cloudbandit:random", *(f"{BANDIT}:{name}" for name in searching)]
 
 
