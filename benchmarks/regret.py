@@ -30,6 +30,7 @@ FAST = (
     "exhaustive",
     "coordinate",
     "gp",
+    "gp-ard",
     "gp-lcb",
     "gp-x3",
     "cherrypick",
@@ -41,6 +42,7 @@ FAST = (
     "cloudbandit:random-wor",
     "cloudbandit:coordinate",
     "cloudbandit:gp",
+    "cloudbandit:gp-ard",
     "cloudbandit:rbf",
     "linear",
     "price-order",
@@ -62,10 +64,21 @@ SLOW = (
     "cloudbandit:optuna",
     "cloudbandit:hyperopt",
 )
-BESIDE = ("random", "gp", "rbf", "cloudbandit:gp")
+BESIDE = ("random", "gp", "gp-ard", "rbf", "cloudbandit:gp", "cloudbandit:gp-ard")
 BUDGETS = (11, 22, 33, 44, 55, 66, 77)
 SHOWN = (11, 33, 77)
-PLOTTED = ("random", "coordinate", "gp", "gp-x3", "rbf", "rising-bandits", "cloudbandit:random", "cloudbandit:gp")
+PLOTTED = (
+    "random",
+    "coordinate",
+    "gp",
+    "gp-ard",
+    "gp-x3",
+    "rbf",
+    "rising-bandits",
+    "cloudbandit:random",
+    "cloudbandit:gp",
+    "cloudbandit:gp-ard",
+)
 METRICS = ("cost_usd", "runtime_s")
 BEGIN, END = "<!-- regret: begin -->", "<!-- regret: end -->"
 

@@ -30,6 +30,9 @@ time.sleep(600)
 """
 
 
+UNTIL_THERE = "while not os.path.exists('pids'): time.sleep(0.01)\n"
+
+
 def _alive(pid):
     try:
         return Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[0] != "Z"
@@ -82,7 +85,7 @@ def test_stopping_ends_descendants_that_left_their_group(host):
 
 
 def test_a_program_that_ends_leaves_no_child_behind(host):
-    host.start([host.python, "-c", FAMILY.replace("time.sleep(600)\n", "")], grace_s=0.2)
+    host.start([host.python, "-c", FAMILY.replace("time.sleep(600)\n", UNTIL_THERE)], grace_s=0.2)
     _, child = _pids(host.folder)
     _wait(lambda: not _alive(child))
 
