@@ -287,3 +287,14 @@ def test_stress_changes_levels_and_nothing_inside_an_arm(tmp_path):
     before = [Task(plain, name, "cost_usd").optimum.arm[0] for name in plain.workloads]
     assert before.count("p") >= 38, "as one did before"
     assert json.dumps(figures(compare(folder + ":stress", "cost_usd", ["random"], [4], 1)))
+
+
+def test_one_workload_has_an_interval_over_its_seeds(tmp_path):
+    folder = make_table(tmp_path / "t", workloads=1)
+    row, other = compare(folder, "cost_usd", ["random", "random-wor"], [5], 12)
+    low, high = row.ci95
+    assert low < row.mean_regret_percent < high
+    low, high = other.difference_ci95
+    assert low < other.difference_percent < high
+    alone = compare(folder, "cost_usd", ["random"], [5], 1)[0]
+    assert alone.ci95 == pytest.approx((alone.mean_regret_percent,) * 2), "one run: nothing to resample"

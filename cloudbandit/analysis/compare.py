@@ -44,13 +44,14 @@ class CompareRow:
         mean_regret_percent: of the least value among a run's trials, a failed one's charge included (the protocol of published
             comparisons; where a charge undercuts the best success it can be slightly negative).
         mean_answer_regret_percent: of the returned, successful incumbent.
-        ci95: of the mean regret, bootstrap over tasks.
+        ci95: of the mean regret, bootstrap over tasks; over seeds where there is only one task, and then it speaks of that
+        task alone.
         n: runs (tasks × seeds).
         right_arm_percent: share of runs whose answer lies in the optimum's arm.
         near_percent: share of runs that came within 5 % of the optimum.
         median_evaluations_to_near, median_usd_to_near: trials and USD until then; None where the median run did not.
         mean_rank: over tasks, 1 is best, among the optimizers of this comparison at this budget.
-        difference_percent, difference_ci95: mean regret minus the baseline's, paired by task.
+        difference_percent, difference_ci95: mean regret minus the baseline's, paired by task (by seed where there is one task).
         learns_from: ``others`` or ``itself`` where the method was told of recorded workloads beforehand; such rows are upper
             limits or controls, not competitors.
     """
@@ -358,6 +359,8 @@ def _rows(
         runs = [[[r for r in outcome.runs if r.budget == budget] for outcome in some] for some in grouped]
         means = np.array([[fmean(r.regret for r in task) for task in some] for some in runs])  # (optimizers, tasks)
         ranks = mean_ranks(means)
+        # one task cannot be resampled: its mean would come out as known exactly
+        sampled = means if means.shape[1] > 1 else np.array([[r.regret for r in some[0]] for some in runs])
         for i, name in enumerate(optimizers):
             every = [r for task in runs[i] for r in task]
             rows.append(
@@ -367,7 +370,7 @@ def _rows(
                     fmean(r.regret for r in every),
                     median(r.regret for r in every),
                     fmean(r.answer_regret for r in every),
-                    bootstrap_ci95(means[i]),
+                    bootstrap_ci95(sampled[i]),
                     fmean(r.savings for r in every),
                     1e3 * median(outcome.suggest_s for outcome in grouped[i]),
                     len(every),
@@ -377,7 +380,7 @@ def _rows(
                     _finite(median(r.usd_to_near for r in every)),
                     float(ranks[i]),
                     float(means[i].mean() - means[baseline].mean()),
-                    paired_ci95(means[i], means[baseline]),
+                    paired_ci95(sampled[i], sampled[baseline]),
                     history_of(name),
                 )
             )

@@ -1,4 +1,5 @@
-"""The few statistics a comparison needs. Tasks (workloads), not runs, are what is resampled: runs of one task are alike."""
+"""The few statistics a comparison needs. Tasks (workloads), not runs, are what is resampled: runs of one task are alike.
+Where there is one task, its seeds are."""
 
 from __future__ import annotations
 

@@ -120,8 +120,9 @@ def compare(
             str(row.n),
         )
     out.print(grid)
+    resampled = "workloads" if rows[0].n > seeds else "the seeds of the one workload"
     out.print(
-        f"interval: bootstrap over workloads; savings: over {production_runs} production runs, search included; "
+        f"interval: bootstrap over {resampled}; savings: over {production_runs} production runs, search included; "
         "near: within 5 % of the optimum; *: was told of recorded workloads",
         style="dim",
     )
