@@ -11,10 +11,12 @@ every row.
 import argparse
 import csv
 import json
+import resource
 import sys
 import time
 from pathlib import Path
 
+from rich.console import Console
 from rich.progress import Progress
 
 from cloudbandit.analysis.compare import compare
@@ -146,12 +148,12 @@ def main():
     parser.add_argument("--write", action="store_true")
     arguments = parser.parse_args()
     lines, found = [], []
-    began = time.monotonic()
-    with Progress(transient=True, disable=arguments.json) as progress:
+    with Progress(console=Console(stderr=True), transient=True, disable=arguments.json) as progress:
         for title, table, metric, failures, optimizers, budgets, seeds, workloads in sweeps(
             arguments.quick, arguments.seeds
         ):
             bar = progress.add_task(title, total=None)
+            began = time.monotonic()
 
             def told(done, total, bar=bar):
                 progress.update(bar, completed=done, total=total)
@@ -168,7 +170,8 @@ def main():
                 checkpoint=arguments.checkpoint,
                 on_cell=told,
             )
-            print(f"{title}: {time.monotonic() - began:.0f} s", file=sys.stderr)
+            largest = resource.getrusage(resource.RUSAGE_CHILDREN).ru_maxrss / 1e3  # of all sweeps so far
+            print(f"{title}: {time.monotonic() - began:.0f} s, largest process {largest:.0f} MB", file=sys.stderr)
             found += [{"title": title, **r.to_dict()} for r in rows]
             lines += markdown(title, rows, SHOWN if failures == "strict" else (11, 33))
             if arguments.write:

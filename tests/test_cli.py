@@ -1,5 +1,6 @@
 """The command line as others script against it: keys, exit codes, streams."""
 
+import inspect
 import json
 import subprocess
 import sys
@@ -10,6 +11,9 @@ import pytest
 
 from cloudbandit import Result, Status, minimize
 from cloudbandit.cli import main
+from cloudbandit.cli.compare import compare
+from cloudbandit.cli.replay import replay
+from cloudbandit.optimizers.registry import DEFAULT
 
 WORKLOAD = "llama-3.1-70b|chat|2000tok|spot"
 DEMO = ["replay", "llm-serving", "--workload", WORKLOAD, "--minimize", "usd_per_h", "--slo", "ttft_ms<=1000"]
@@ -218,6 +222,13 @@ def test_optimizers_lists_every_name(json_of):
     names = [o["name"] for o in json_of("optimizers")["optimizers"]]
     assert names[0] == "cloudbandit:<inner>"
     assert {"random", "random-wor", "exhaustive", "coordinate", "gp", "skopt", "smac", "optuna"} <= set(names)
+
+
+def test_one_default_everywhere():
+    """The command line names it in letters: importing the optimizers for --help would take longer than the help."""
+    assert inspect.signature(replay).parameters["optimizer"].default == DEFAULT
+    assert DEFAULT in inspect.signature(compare).parameters["optimizers"].default.split(",")
+    assert inspect.signature(minimize).parameters["optimizer"].default == DEFAULT
 
 
 def test_an_optimizer_of_ones_own(json_of, run, tmp_path):

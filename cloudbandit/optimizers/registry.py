@@ -21,7 +21,8 @@ from cloudbandit.protocols import Factory, Optimizer, Problem
 
 GROUP = "cloudbandit.optimizers"
 BANDIT = "cloudbandit"
-DEFAULT = f"{BANDIT}:gp-ard"
+INNER = "gp-ard"
+DEFAULT = f"{BANDIT}:{INNER}"
 
 
 @dataclass(frozen=True)
@@ -261,7 +262,7 @@ def make_factory(name: str, budget: int | None = None, *, growth: float = 2.0) -
         UsageError: ``path.py:Class`` cannot be loaded.
     """
     if name == BANDIT or name.startswith(f"{BANDIT}:"):
-        inner = make_factory(name.partition(":")[2] or "gp-ard", None)
+        inner = make_factory(name.partition(":")[2] or INNER, None)
 
         def bandit(problem: Problem) -> Optimizer:
             if budget is None:
