@@ -19,8 +19,8 @@ from pathlib import Path
 
 ROOT = Path(__file__).parent.parent
 sys.path.insert(0, str(ROOT))
+from cloudbandit.catalogue.prices import load_offers  # noqa: E402
 from cloudbandit.objectives.aiconfigurator import SYSTEMS, VERSIONS  # noqa: E402
-from cloudbandit.providers.prices import load_offers  # noqa: E402
 
 OUT = ROOT / "data" / "llm-serving" / "runs.csv.xz"
 

@@ -13,7 +13,7 @@ import sys
 from dataclasses import asdict
 from pathlib import Path
 
-from cloudbandit.providers.prices import Offer, validate
+from cloudbandit.catalogue.prices import Offer, validate
 
 OUT = Path(__file__).parent.parent / "data" / "prices"
 

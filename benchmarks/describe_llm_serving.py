@@ -12,8 +12,8 @@ import json
 from pathlib import Path
 from statistics import fmean
 
-from cloudbandit.goal import SLO
-from cloudbandit.replay import Task, replay
+from cloudbandit.core.goal import SLO
+from cloudbandit.replay.task import Task, replay
 from cloudbandit.tables.registry import load_table
 
 LOOSE = (SLO("ttft_ms", 1000.0),)

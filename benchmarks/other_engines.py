@@ -17,12 +17,12 @@ from pathlib import Path
 
 import numpy as np
 
+from cloudbandit.core.trial import Candidate, Trial
 from cloudbandit.engines.transformers import Transformers
 from cloudbandit.engines.vllm import VLLM
+from cloudbandit.live.trial import LiveObjective, Unattended
 from cloudbandit.loadgen import Closed, Fixed, LogNormal, Open, Workload
-from cloudbandit.objectives.live import LiveObjective, Unattended
 from cloudbandit.providers.local import LocalHost, LocalProvider
-from cloudbandit.trial import Candidate, Trial
 
 MODEL = """
 import sys

@@ -16,8 +16,8 @@ import sys
 
 import numpy as np
 
-from cloudbandit.errors import DatasetError
-from cloudbandit.replay import Task, replay, task_seed
+from cloudbandit.core.errors import DatasetError
+from cloudbandit.replay.task import Task, replay, task_seed
 from cloudbandit.tables.registry import load_table
 
 BUDGETS = (11, 22, 33)

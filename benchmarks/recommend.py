@@ -16,9 +16,10 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 
-from cloudbandit.errors import DatasetError
-from cloudbandit.recommend import baselines, published
-from cloudbandit.recommend.evaluation import (
+from cloudbandit.catalogue.offers import paper_offers
+from cloudbandit.core.errors import DatasetError
+from cloudbandit.recommend.assess import baselines, published
+from cloudbandit.recommend.assess.evaluation import (
     EXCESS,
     GRID,
     ITL,
@@ -32,9 +33,16 @@ from cloudbandit.recommend.evaluation import (
     static_policy,
     truths,
 )
-from cloudbandit.recommend.hardware import paper_offers
-from cloudbandit.recommend.loads import llm_pilot
-from cloudbandit.recommend.nested import ENTRIES, Folds, choose_entry, coverage, few_shot, nested, percentage_error
+from cloudbandit.recommend.assess.nested import (
+    ENTRIES,
+    Folds,
+    choose_entry,
+    coverage,
+    few_shot,
+    nested,
+    percentage_error,
+)
+from cloudbandit.surrogate.loads import llm_pilot
 
 MANY_PROFILES = 5
 

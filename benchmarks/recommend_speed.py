@@ -13,9 +13,9 @@ import time
 
 import numpy as np
 
+from cloudbandit.catalogue.models import ModelSpec
 from cloudbandit.recommend import Recommender, paper_offers
-from cloudbandit.recommend.loads import METRICS
-from cloudbandit.recommend.models import ModelSpec
+from cloudbandit.surrogate.loads import METRICS
 
 
 def main():

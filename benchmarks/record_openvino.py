@@ -19,11 +19,11 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 
+from cloudbandit.core.trial import Candidate, Trial
 from cloudbandit.engines.openvino import TINY, OpenVINO
+from cloudbandit.live.trial import LiveObjective, Unattended
 from cloudbandit.loadgen.workloads import Closed, Fixed, LogNormal, Workload
-from cloudbandit.objectives.live import LiveObjective, Unattended
 from cloudbandit.providers.local import LocalHost, LocalProvider, describe_machine
-from cloudbandit.trial import Candidate, Trial
 
 WORKLOADS = {
     "chat": (Workload(LogNormal(96, 32, 0.5, 0.5, longest=384)), Closed(16), 64),

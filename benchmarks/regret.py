@@ -19,9 +19,9 @@ from pathlib import Path
 from rich.console import Console
 from rich.progress import Progress
 
-from cloudbandit.analysis.compare import compare
-from cloudbandit.analysis.plots import plot_compare, plot_ranks, plot_savings
-from cloudbandit.errors import DatasetError
+from cloudbandit.core.errors import DatasetError
+from cloudbandit.replay.compare import compare
+from cloudbandit.report.plots import plot_compare, plot_ranks, plot_savings
 from cloudbandit.tables.registry import load_table
 
 ROOT = Path(__file__).parent.parent

@@ -51,7 +51,7 @@ print("RESULT", json.dumps({"seconds": (time.process_time() - began) / replays, 
 
 OURS = """
 import json, sys, time
-from cloudbandit.replay import Task, replay
+from cloudbandit.replay.task import Task, replay
 from cloudbandit.tables.registry import load_table
 job = json.load(sys.stdin)
 task = Task(load_table(job["table"]), job["workload"], "cost_usd" if job["table"] == "multicloud" else "usd_per_h")
@@ -72,7 +72,7 @@ def run(python, code, job):
 
 
 def main():
-    from cloudbandit.replay import Task
+    from cloudbandit.replay.task import Task
     from cloudbandit.tables.registry import available, load_table
 
     parser = argparse.ArgumentParser()

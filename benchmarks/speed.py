@@ -23,7 +23,7 @@ os.environ.setdefault("OPENBLAS_NUM_THREADS", "1")
 import numpy as np
 
 from cloudbandit import Candidate, Domain, Listing, Observation, Problem, Result, SLOGoal, Trial, make_factory
-from cloudbandit.replay import Task, replay
+from cloudbandit.replay.task import Task, replay
 from cloudbandit.tables.registry import load_table
 
 ARMS, OBSERVED = ("a", "b", "c"), 20
@@ -112,7 +112,7 @@ def smac_gp(problem, told, repeats):
     from smac import BlackBoxFacade, Scenario
     from smac.runhistory import TrialInfo, TrialValue
 
-    from cloudbandit._configspace import FlatSpace
+    from cloudbandit.core._configspace import FlatSpace
 
     logging.getLogger("smac").setLevel(logging.ERROR)
     flat = FlatSpace(problem.domain, "arm", forbid=False)

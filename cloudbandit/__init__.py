@@ -12,29 +12,29 @@ __version__ = "0.1.0"
 
 _WHERE = {
     "minimize": "api",
-    "CloudBandit": "bandit",
-    "BaseOptimizer": "base",
-    "Budget": "budget",
-    "CloudBanditError": "errors",
-    "SLO": "goal",
-    "SLOGoal": "goal",
-    "Objective": "protocols",
-    "Optimizer": "protocols",
-    "Problem": "protocols",
-    "Quote": "protocols",
+    "CloudBandit": "core.bandit",
+    "BaseOptimizer": "core.base",
+    "Budget": "core.budget",
+    "CloudBanditError": "core.errors",
+    "SLO": "core.goal",
+    "SLOGoal": "core.goal",
+    "Objective": "core.protocols",
+    "Optimizer": "core.protocols",
+    "Problem": "core.protocols",
+    "Quote": "core.protocols",
     "make_factory": "optimizers.registry",
-    "Domain": "space",
-    "Listing": "space",
-    "Store": "store",
-    "Report": "study",
-    "Study": "study",
+    "Domain": "core.space",
+    "Listing": "core.listing",
+    "Store": "core.store",
+    "Report": "core.report",
+    "Study": "core.study",
     "load_table": "tables.registry",
-    "Candidate": "trial",
-    "Observation": "trial",
-    "Result": "trial",
-    "Score": "trial",
-    "Status": "trial",
-    "Trial": "trial",
+    "Candidate": "core.trial",
+    "Observation": "core.trial",
+    "Result": "core.trial",
+    "Score": "core.trial",
+    "Status": "core.trial",
+    "Trial": "core.trial",
 }
 
 __all__ = sorted([*_WHERE, "__version__"])
@@ -54,26 +54,26 @@ def __dir__() -> list[str]:
 
 if TYPE_CHECKING:
     from cloudbandit.api import minimize as minimize
-    from cloudbandit.bandit import CloudBandit as CloudBandit
-    from cloudbandit.base import BaseOptimizer as BaseOptimizer
-    from cloudbandit.budget import Budget as Budget
-    from cloudbandit.errors import CloudBanditError as CloudBanditError
-    from cloudbandit.goal import SLO as SLO
-    from cloudbandit.goal import SLOGoal as SLOGoal
+    from cloudbandit.core.bandit import CloudBandit as CloudBandit
+    from cloudbandit.core.base import BaseOptimizer as BaseOptimizer
+    from cloudbandit.core.budget import Budget as Budget
+    from cloudbandit.core.errors import CloudBanditError as CloudBanditError
+    from cloudbandit.core.goal import SLO as SLO
+    from cloudbandit.core.goal import SLOGoal as SLOGoal
+    from cloudbandit.core.listing import Listing as Listing
+    from cloudbandit.core.protocols import Objective as Objective
+    from cloudbandit.core.protocols import Optimizer as Optimizer
+    from cloudbandit.core.protocols import Problem as Problem
+    from cloudbandit.core.protocols import Quote as Quote
+    from cloudbandit.core.report import Report as Report
+    from cloudbandit.core.space import Domain as Domain
+    from cloudbandit.core.store import Store as Store
+    from cloudbandit.core.study import Study as Study
+    from cloudbandit.core.trial import Candidate as Candidate
+    from cloudbandit.core.trial import Observation as Observation
+    from cloudbandit.core.trial import Result as Result
+    from cloudbandit.core.trial import Score as Score
+    from cloudbandit.core.trial import Status as Status
+    from cloudbandit.core.trial import Trial as Trial
     from cloudbandit.optimizers.registry import make_factory as make_factory
-    from cloudbandit.protocols import Objective as Objective
-    from cloudbandit.protocols import Optimizer as Optimizer
-    from cloudbandit.protocols import Problem as Problem
-    from cloudbandit.protocols import Quote as Quote
-    from cloudbandit.space import Domain as Domain
-    from cloudbandit.space import Listing as Listing
-    from cloudbandit.store import Store as Store
-    from cloudbandit.study import Report as Report
-    from cloudbandit.study import Study as Study
     from cloudbandit.tables.registry import load_table as load_table
-    from cloudbandit.trial import Candidate as Candidate
-    from cloudbandit.trial import Observation as Observation
-    from cloudbandit.trial import Result as Result
-    from cloudbandit.trial import Score as Score
-    from cloudbandit.trial import Status as Status
-    from cloudbandit.trial import Trial as Trial

@@ -5,16 +5,17 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
-from cloudbandit.budget import Budget
-from cloudbandit.errors import UsageError
-from cloudbandit.goal import Goal, SLOGoal
+from cloudbandit.core.budget import Budget
+from cloudbandit.core.errors import UsageError
+from cloudbandit.core.goal import Goal, SLOGoal
+from cloudbandit.core.pools import Serial, Threads
+from cloudbandit.core.protocols import Factory
+from cloudbandit.core.report import Report
+from cloudbandit.core.space import Domain
+from cloudbandit.core.store import Store
+from cloudbandit.core.study import Study
 from cloudbandit.objectives.function import Function, FunctionObjective
 from cloudbandit.optimizers.registry import DEFAULT, make_factory
-from cloudbandit.pools import Serial, Threads
-from cloudbandit.protocols import Factory
-from cloudbandit.space import Domain
-from cloudbandit.store import Store
-from cloudbandit.study import Report, Study
 
 
 def minimize(

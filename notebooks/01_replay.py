@@ -12,7 +12,7 @@
 
 # %%
 from cloudbandit import SLO, load_table
-from cloudbandit.replay import Task, replay
+from cloudbandit.replay.task import Task, replay
 
 table = load_table("llm-serving")
 print(table, "such as", table.workloads[0])

@@ -16,8 +16,8 @@ from pathlib import Path
 
 from cloudbandit import Budget, SLOGoal, Study, load_table, make_factory
 from cloudbandit.engines.openvino import TINY, OpenVINO
+from cloudbandit.live.trial import LiveObjective
 from cloudbandit.loadgen import Closed, LogNormal, Workload
-from cloudbandit.objectives.live import LiveObjective
 from cloudbandit.providers.local import LocalProvider
 from cloudbandit.tables.export import write_table
 

@@ -6,7 +6,7 @@ import time
 from pathlib import Path
 
 from cloudbandit import Budget, Domain, Quote, Result, SLOGoal, Store, Study, make_factory
-from cloudbandit.trial import Trial
+from cloudbandit.core.trial import Trial
 
 CAP_USD = 12.0
 
@@ -53,7 +53,7 @@ def main():
     url, log, hang_at, scheduler = sys.argv[1:5]
     pool = None
     if scheduler != "-":
-        from cloudbandit.pools import Dask
+        from cloudbandit.core.pools import Dask
 
         pool = Dask(scheduler, size=2)
     run(url, Paid(log, 0.01, int(hang_at)), pool)

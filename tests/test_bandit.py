@@ -7,8 +7,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from cloudbandit import CloudBandit, Domain, Problem, Result, SLOGoal, Status, make_factory
-from cloudbandit.bandit import rounds_for, rounds_within
-from cloudbandit.errors import BudgetError
+from cloudbandit.core.bandit import rounds_for, rounds_within
+from cloudbandit.core.errors import BudgetError
 from cloudbandit.testing.problems import candidates, drive, listed_problem
 
 RANDOM = make_factory("random-wor")

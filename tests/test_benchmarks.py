@@ -44,7 +44,7 @@ def test_the_bundled_tables_description():
 @pytest.mark.dataset
 def test_the_figures_of_the_paper_lie_in_our_intervals():
     """Strict, 20 seeds, B = 11: near 11 % and 21 % for CloudBandit with a Gaussian process, 57 to 59 % and 28 % for random."""
-    from cloudbandit.analysis.compare import compare
+    from cloudbandit.replay.compare import compare
 
     wanted = {("cost_usd", "cloudbandit:gp"): 11.0, ("runtime_s", "cloudbandit:gp"): 21.0}
     wanted |= {("cost_usd", "random"): 58.0, ("runtime_s", "random"): 28.0}

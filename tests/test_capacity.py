@@ -7,16 +7,16 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from cloudbandit import Budget, Domain, Listing, SLOGoal, Status, Study, make_factory
-from cloudbandit.errors import CloudBanditError, UsageError
-from cloudbandit.objectives.capacity import largest_safe, tune_capacity
+from cloudbandit.core.errors import CloudBanditError, UsageError
+from cloudbandit.core.protocols import Quote
+from cloudbandit.core.trial import Candidate, Result, Trial
+from cloudbandit.live.capacity import largest_safe, tune_capacity
+from cloudbandit.live.trial import LiveObjective
 from cloudbandit.objectives.estimated import Estimated
-from cloudbandit.objectives.live import LiveObjective
-from cloudbandit.protocols import Quote
 from cloudbandit.recommend import llm_pilot, paper_offers
 from cloudbandit.recommend.advisor import Advisor
 from cloudbandit.recommend.fleet import FleetGoal, LoadCurves, estimated_curves
-from cloudbandit.recommend.surrogate import Surrogate
-from cloudbandit.trial import Candidate, Result, Trial
+from cloudbandit.surrogate.model import Surrogate
 
 
 @given(st.integers(1, 60), st.integers(-1, 60), st.integers(1, 3))

@@ -9,11 +9,11 @@ import numpy as np
 import pytest
 
 from cloudbandit import load_table
-from cloudbandit.analysis.compare import compare
-from cloudbandit.analysis.statistics import bootstrap_ci95, critical_difference, mean_ranks, paired_ci95
-from cloudbandit.errors import TableError, UnknownNameError, UsageError
+from cloudbandit.core.errors import TableError, UnknownNameError, UsageError
 from cloudbandit.optimizers.registry import all_names
-from cloudbandit.replay import Task, replay
+from cloudbandit.replay.compare import compare
+from cloudbandit.replay.statistics import bootstrap_ci95, critical_difference, mean_ranks, paired_ci95
+from cloudbandit.replay.task import Task, replay
 
 FAST = [
     "random",
@@ -101,7 +101,7 @@ def test_a_checkpoint_is_not_computed_again_and_a_broken_line_is(tmp_path, monke
     lines = path.read_text().splitlines()
     assert len(lines) == 8
     ran = []
-    import cloudbandit.analysis.compare as module
+    import cloudbandit.replay.compare as module
 
     original = module._run_cell
     monkeypatch.setattr(

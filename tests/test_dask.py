@@ -11,7 +11,7 @@ import programs
 import pytest
 from test_store import _run_until_hanging, check_killed_and_resumed
 
-from cloudbandit.pools import Dask
+from cloudbandit.core.pools import Dask
 
 pytestmark = [
     pytest.mark.slow,

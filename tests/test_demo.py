@@ -10,8 +10,8 @@ from pathlib import Path
 
 import pytest
 
-from cloudbandit.goal import SLO
-from cloudbandit.replay import Task, replay
+from cloudbandit.core.goal import SLO
+from cloudbandit.replay.task import Task, replay
 from cloudbandit.tables import load_table
 
 ROOT = Path(__file__).parent.parent

@@ -6,12 +6,12 @@ import pytest
 from scripted_engine import Scripted
 
 from cloudbandit import Domain
+from cloudbandit.core.errors import DataError, UnknownNameError, UsageError
 from cloudbandit.engines.engine import Knob
 from cloudbandit.engines.openvino import OpenVINO
 from cloudbandit.engines.running import telling
 from cloudbandit.engines.transformers import Transformers
 from cloudbandit.engines.vllm import VLLM
-from cloudbandit.errors import DataError, UnknownNameError, UsageError
 from cloudbandit.providers.local import LocalHost
 
 

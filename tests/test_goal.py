@@ -5,9 +5,9 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from cloudbandit import SLO, Candidate, Observation, Result, SLOGoal, Status, Trial
-from cloudbandit.errors import UnknownNameError, UsageError
-from cloudbandit.goal import best, front, least_bad, losses, resolve_metric
-from cloudbandit.trial import resting_arms
+from cloudbandit.core.errors import UnknownNameError, UsageError
+from cloudbandit.core.goal import best, front, least_bad, losses, resolve_metric
+from cloudbandit.core.trial import resting_arms
 
 
 def observed(goal, *results):

@@ -6,8 +6,8 @@ Regenerate with ``python tests/test_golden.py``.
 import csv
 from pathlib import Path
 
-from cloudbandit.goal import SLO
-from cloudbandit.replay import Task, replay
+from cloudbandit.core.goal import SLO
+from cloudbandit.replay.task import Task, replay
 from cloudbandit.tables import load_table
 
 PATH = Path(__file__).parent / "golden.csv"

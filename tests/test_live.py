@@ -16,18 +16,18 @@ from typer.testing import CliRunner
 
 from cloudbandit import Budget, Domain, SLOGoal, Status, Study, load_table, make_factory
 from cloudbandit.cli import app
+from cloudbandit.core.errors import DataError, TableError, UsageError
+from cloudbandit.core.goal import SLO
+from cloudbandit.core.listing import Listing
+from cloudbandit.core.store import Store
+from cloudbandit.core.trial import Candidate, Result, Trial
 from cloudbandit.engines.openvino import TINY, OpenVINO
-from cloudbandit.errors import DataError, TableError, UsageError
-from cloudbandit.goal import SLO
+from cloudbandit.live.studyfile import METRICS, LiveStudy, load
+from cloudbandit.live.trial import REASONS, LiveObjective, Unattended
 from cloudbandit.loadgen.workloads import Closed, Fixed, LogNormal, Open, Trace, Workload
 from cloudbandit.objectives.function import FunctionObjective
-from cloudbandit.objectives.live import REASONS, LiveObjective, Unattended
 from cloudbandit.providers.local import LocalHost, LocalProvider
-from cloudbandit.space import Listing
-from cloudbandit.store import Store
-from cloudbandit.studyfile import METRICS, LiveStudy, load
 from cloudbandit.tables.export import write_table
-from cloudbandit.trial import Candidate, Result, Trial
 
 
 def _objective(model="good", **options):

@@ -12,8 +12,9 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from cloudbandit.errors import DataError, UsageError
-from cloudbandit.goal import SLO
+from cloudbandit.core.bundled import bundled
+from cloudbandit.core.errors import DataError, UsageError
+from cloudbandit.core.goal import SLO
 from cloudbandit.loadgen import (
     Closed,
     Empirical,
@@ -28,7 +29,6 @@ from cloudbandit.loadgen import (
     run,
     summarize,
 )
-from cloudbandit.tables.registry import bundled
 
 TTFT, ITL = 0.06, 0.02
 

@@ -11,14 +11,14 @@ from pathlib import Path
 
 import pytest
 
+from cloudbandit.core.errors import UsageError
+from cloudbandit.core.trial import Candidate, Trial
 from cloudbandit.engines.vllm import VLLM
-from cloudbandit.errors import UsageError
+from cloudbandit.live.lease import lease
+from cloudbandit.live.trial import LiveObjective, Unattended
 from cloudbandit.loadgen.workloads import Closed, Fixed, Workload
-from cloudbandit.objectives.live import LiveObjective, Unattended
 from cloudbandit.providers import local
-from cloudbandit.providers.lease import lease
 from cloudbandit.providers.local import LocalHost, LocalProvider
-from cloudbandit.trial import Candidate, Trial
 
 # the child says that it is there once it takes no notice of an interrupt
 FAMILY = """

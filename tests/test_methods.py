@@ -6,8 +6,8 @@ import numpy as np
 import pytest
 
 from cloudbandit import Domain, Problem, Result, SLOGoal, Status, make_factory
-from cloudbandit.errors import UsageError
-from cloudbandit.goal import losses
+from cloudbandit.core.errors import UsageError
+from cloudbandit.core.goal import losses
 from cloudbandit.optimizers.donors import Portfolio, donor_matrix
 from cloudbandit.optimizers.per_arm import RisingBandits
 from cloudbandit.optimizers.rbf import _interpolate

@@ -7,7 +7,7 @@ import pytest
 from test_store import _run_until_hanging, check_killed_and_resumed, filled
 
 from cloudbandit import Store
-from cloudbandit.errors import StoreBusyError, StudyMismatchError
+from cloudbandit.core.errors import StoreBusyError, StudyMismatchError
 
 pytestmark = pytest.mark.slow
 

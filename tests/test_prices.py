@@ -3,9 +3,9 @@ from datetime import date
 
 import pytest
 
-from cloudbandit.errors import PriceError
-from cloudbandit.providers.prices import Offer, load_offers, stale, validate
-from cloudbandit.tables.registry import bundled
+from cloudbandit.catalogue.prices import Offer, load_offers, stale, validate
+from cloudbandit.core.bundled import bundled
+from cloudbandit.core.errors import PriceError
 
 BASE = Offer("aws", "r1", "p5.48xlarge", "H100", 8, 192, 2048.0, 55.0, 20.0, "2026-07-20", "test")
 

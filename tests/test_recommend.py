@@ -9,8 +9,10 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from cloudbandit import Budget, Study
-from cloudbandit.errors import DataError, PriceError, UnknownNameError, UsageError
-from cloudbandit.goal import SLO
+from cloudbandit.catalogue.offers import fitting, lacking_gib
+from cloudbandit.core.errors import DataError, PriceError, UnknownNameError, UsageError
+from cloudbandit.core.goal import SLO
+from cloudbandit.core.trial import Result, Status
 from cloudbandit.optimizers.registry import make_factory
 from cloudbandit.recommend import (
     LoadTest,
@@ -29,9 +31,7 @@ from cloudbandit.recommend import (
 )
 from cloudbandit.recommend.decision import Choices, choose, expected_regret, true_costs, utilities, worth_of_measuring
 from cloudbandit.recommend.fleet import FleetGoal, LoadCurves
-from cloudbandit.recommend.hardware import fitting, lacking_gib
-from cloudbandit.recommend.loads import LOADS, max_users, merged, metric_name, parse_slos
-from cloudbandit.trial import Result, Status
+from cloudbandit.surrogate.loads import LOADS, max_users, merged, metric_name, parse_slos
 
 PAPER = ["nttft_ms<=100", "itl_ms<=50"]
 LLAMA = {

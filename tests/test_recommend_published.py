@@ -13,10 +13,11 @@ import pytest
 from typer.testing import CliRunner
 
 from cloudbandit.cli import app
-from cloudbandit.errors import DatasetError
-from cloudbandit.goal import SLO
-from cloudbandit.recommend import baselines, llm_pilot, paper_offers, published
-from cloudbandit.recommend.evaluation import (
+from cloudbandit.core.errors import DatasetError
+from cloudbandit.core.goal import SLO
+from cloudbandit.recommend import llm_pilot, paper_offers
+from cloudbandit.recommend.assess import baselines, published
+from cloudbandit.recommend.assess.evaluation import (
     GRID,
     PAPER,
     Graded,
@@ -29,7 +30,7 @@ from cloudbandit.recommend.evaluation import (
     static_policy,
     truths,
 )
-from cloudbandit.recommend.nested import ENTRIES, Folds, coverage, few_shot, nested
+from cloudbandit.recommend.assess.nested import ENTRIES, Folds, coverage, few_shot, nested
 from cloudbandit.tables import registry
 
 ROOT = Path(__file__).parent.parent
@@ -223,7 +224,7 @@ def test_settings_are_the_grid_of_the_study():
 def test_the_command_line_evaluates_by_the_papers_protocol(monkeypatch):
     # two entries, chosen at one setting: the whole list on the grid takes minutes
     monkeypatch.setattr(
-        "cloudbandit.recommend.nested.nested", lambda folds, truth: nested(folds, truth, (PAPER,), ENTRIES[:2])
+        "cloudbandit.recommend.assess.nested.nested", lambda folds, truth: nested(folds, truth, (PAPER,), ENTRIES[:2])
     )
     result = CliRunner().invoke(app, ["evaluate-recommender", "--protocol", "paper", "--json"])
     assert result.exit_code == 0, result.output

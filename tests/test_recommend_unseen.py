@@ -12,15 +12,15 @@ from typer.testing import CliRunner
 
 from cloudbandit import Budget, Store, Study
 from cloudbandit.cli import app
-from cloudbandit.errors import UnknownNameError, UsageError
+from cloudbandit.core.errors import UnknownNameError, UsageError
 from cloudbandit.recommend import LoadTest, LoadTests, Recommender, Workload, llm_pilot, paper_offers
-from cloudbandit.recommend.baselines import complete
+from cloudbandit.recommend.assess.baselines import complete
 from cloudbandit.recommend.fleet import FleetGoal, LoadCurves, few_shot
-from cloudbandit.recommend.loads import LOADS
-from cloudbandit.recommend.means import GaussianProcess, components, isotonic, training_set
-from cloudbandit.recommend.physics import FEATURES, GROWING, features
-from cloudbandit.recommend.residuals import Belief, Covariance, condition, fit_covariance, grid
-from cloudbandit.recommend.surrogate import Surrogate
+from cloudbandit.surrogate.loads import LOADS
+from cloudbandit.surrogate.means import GaussianProcess, components, isotonic, training_set
+from cloudbandit.surrogate.model import Surrogate
+from cloudbandit.surrogate.physics import FEATURES, GROWING, features
+from cloudbandit.surrogate.residuals import Belief, Covariance, condition, fit_covariance, grid
 
 PAPER = ["nttft_ms<=100", "itl_ms<=50"]
 PROFILES = [o.profile for o in paper_offers()]

@@ -8,7 +8,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from cloudbandit import Candidate, Domain, Listing
-from cloudbandit.errors import SpaceError, UnknownNameError
+from cloudbandit.core.errors import SpaceError, UnknownNameError
 
 
 def hierarchical():

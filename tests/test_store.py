@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 
 from cloudbandit import Candidate, Result, Store, Trial
-from cloudbandit.errors import (
+from cloudbandit.core.errors import (
     StoreBusyError,
     StoreCorruptError,
     StoreError,
@@ -140,7 +140,7 @@ def test_a_database_of_another_program(tmp_path):
 
 def test_a_locked_store_says_so(tmp_path, monkeypatch):
     path = filled(tmp_path / "s.db")
-    monkeypatch.setattr("cloudbandit.store._BUSY_SECONDS", 0.1)
+    monkeypatch.setattr("cloudbandit.core.store._BUSY_SECONDS", 0.1)
     holder = sqlite3.connect(path, isolation_level=None)
     holder.execute("begin immediate")
     with pytest.raises(StoreBusyError, match=r"stayed locked for 0\.1 s"):

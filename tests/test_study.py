@@ -17,9 +17,9 @@ from cloudbandit import (
     make_factory,
     minimize,
 )
-from cloudbandit.budget import Ledger
-from cloudbandit.errors import BudgetError, OptimizerError, UsageError
-from cloudbandit.pools import Serial, Simulated, Threads
+from cloudbandit.core.budget import Ledger
+from cloudbandit.core.errors import BudgetError, OptimizerError, UsageError
+from cloudbandit.core.pools import Serial, Simulated, Threads
 
 
 class Objective:
@@ -202,7 +202,7 @@ def test_spent_plus_held_never_exceeds_the_cap():
             peak.append(self.spent_usd + self.held_usd)
             return done
 
-    import cloudbandit.study as module
+    import cloudbandit.core.study as module
 
     original, module.Ledger = module.Ledger, Watched
     pool = Threads(6)

@@ -8,12 +8,12 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from cloudbandit import Candidate, Status, Trial, load_table
-from cloudbandit.errors import DatasetError, TableError, UnknownNameError
-from cloudbandit.goal import SLO
-from cloudbandit.objectives import Recorded
-from cloudbandit.replay import Task, replay, task_seed
+from cloudbandit.core.errors import DatasetError, TableError, UnknownNameError
+from cloudbandit.core.goal import SLO
+from cloudbandit.replay.task import Task, replay, task_seed
 from cloudbandit.tables import registry
 from cloudbandit.tables.check import check_table
+from cloudbandit.tables.recorded import Recorded
 
 MANIFEST = """
 [table]

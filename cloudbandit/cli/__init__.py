@@ -12,7 +12,7 @@ from typing import NoReturn
 
 from cloudbandit.cli import compare, live, recommend, replay, stores, tables
 from cloudbandit.cli.common import app, err
-from cloudbandit.errors import CloudBanditError
+from cloudbandit.core.errors import CloudBanditError
 
 __all__ = ["app", "compare", "live", "main", "recommend", "replay", "stores", "tables"]
 

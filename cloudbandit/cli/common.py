@@ -10,10 +10,10 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 from rich.console import Console
 
-from cloudbandit.errors import UsageError
+from cloudbandit.core.errors import UsageError
 
 if TYPE_CHECKING:
-    from cloudbandit.trial import Candidate
+    from cloudbandit.core.trial import Candidate
 
 NOT_FEASIBLE = 3
 

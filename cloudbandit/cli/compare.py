@@ -54,8 +54,8 @@ def compare(
     """Optimizers side by side: regret and savings over workloads, budgets and seeds."""
     from rich.progress import Progress
 
-    from cloudbandit.analysis.compare import compare as run
-    from cloudbandit.goal import SLO
+    from cloudbandit.core.goal import SLO
+    from cloudbandit.replay.compare import compare as run
 
     with Progress(console=err, transient=True, disable=json_ and not err.is_terminal) as progress:
         bar = progress.add_task("comparing", total=None)
@@ -76,11 +76,11 @@ def compare(
             on_cell=lambda done, total: progress.update(bar, completed=done, total=total),
         )
     if plot is not None:
-        from cloudbandit.analysis.plots import plot_compare
+        from cloudbandit.report.plots import plot_compare
 
         plot_compare(rows, f"{Path(table).name}, {minimize}, {failures} failures", plot)
     if rank_plot is not None:
-        from cloudbandit.analysis.plots import plot_ranks
+        from cloudbandit.report.plots import plot_ranks
 
         plot_ranks(rows, rows[0].n // seeds, f"{Path(table).name}, {minimize}, {failures} failures", rank_plot)
     if json_:

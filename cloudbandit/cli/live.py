@@ -22,15 +22,15 @@ from cloudbandit.cli.common import (
 )
 from cloudbandit.cli.report import described
 from cloudbandit.cli.stores import existing, pick
-from cloudbandit.errors import UsageError
+from cloudbandit.core.errors import UsageError
 
 if TYPE_CHECKING:
     from rich.status import Status
 
-    from cloudbandit.goal import SLOGoal
-    from cloudbandit.study import Report
-    from cloudbandit.studyfile import LiveStudy
-    from cloudbandit.trial import Observation
+    from cloudbandit.core.goal import SLOGoal
+    from cloudbandit.core.report import Report
+    from cloudbandit.core.trial import Observation
+    from cloudbandit.live.studyfile import LiveStudy
 
 
 @app.command()
@@ -42,8 +42,8 @@ def run(
 ) -> None:
     """Run a live study: engines are started, measured and stopped, trial by trial. A second run goes on where it stopped."""
     from cloudbandit import __version__
+    from cloudbandit.live.studyfile import LiveStudy, load
     from cloudbandit.providers.local import describe_machine
-    from cloudbandit.studyfile import LiveStudy, load
 
     spec = load(file)
     with err.status("asking for the engine's version …"):
@@ -56,7 +56,7 @@ def run(
 
 def run_live(live: LiveStudy, url: str, json_: bool, plot: Path | None) -> None:
     """Run or resume; the store holds every trial."""
-    from cloudbandit.studyfile import opened
+    from cloudbandit.live.studyfile import opened
 
     try:
         with opened(url) as store, err.status("") as status:
@@ -66,7 +66,7 @@ def run_live(live: LiveStudy, url: str, json_: bool, plot: Path | None) -> None:
         raise
     best = report.incumbent
     if plot is not None:
-        from cloudbandit.analysis.plots import plot_study
+        from cloudbandit.report.plots import plot_study
 
         plot_study(report, live.goal, list(dict.fromkeys(o.arm for o in report.observations)), live.name, plot)
     if json_:

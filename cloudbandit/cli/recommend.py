@@ -9,13 +9,14 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from cloudbandit.cli.common import NOT_FEASIBLE, Json, Plot, Slo, app, err, out, print_json
-from cloudbandit.errors import UsageError
+from cloudbandit.core.errors import UsageError
 
 if TYPE_CHECKING:
+    from cloudbandit.catalogue.gpus import GPU
+    from cloudbandit.catalogue.offers import ServingOffer
     from cloudbandit.recommend.advisor import Advisor, Measurement
     from cloudbandit.recommend.answer import Answer
-    from cloudbandit.recommend.hardware import GPU, ServingOffer
-    from cloudbandit.recommend.loads import Workload
+    from cloudbandit.surrogate.loads import Workload
 
 LLM_PILOT, CATALOGUE = "llm-pilot", "catalogue"
 
@@ -56,9 +57,9 @@ def recommend(
     json_: Json = False,
 ) -> None:
     """The cheapest machines that serve a model within its SLOs, measured before or not."""
-    from cloudbandit.recommend.hardware import load_gpus
-    from cloudbandit.recommend.loads import read_measurements
+    from cloudbandit.catalogue.gpus import load_gpus
     from cloudbandit.recommend.recommender import Recommender
+    from cloudbandit.surrogate.loads import read_measurements
 
     table = load_gpus(gpus) if gpus else None
     chosen, notes = _offers(offers, provider, purchase, table)
@@ -80,7 +81,7 @@ def recommend(
         answer = advisor.recommend()
         following = advisor.next_measurement()
         if plot is not None and answer.ranking:
-            from cloudbandit.analysis.recommend_plot import plot_answer
+            from cloudbandit.report.recommend_plot import plot_answer
 
             plot_answer(advisor, answer, plot)
     if json_:
@@ -99,9 +100,9 @@ def _offers(
     name: str, providers: list[str] | None, purchase: str, gpus: dict[str, GPU] | None
 ) -> tuple[list[ServingOffer], list[str]]:
     """The offers asked for, and what the reader must know of them."""
-    from cloudbandit.providers.prices import load_offers, stale
-    from cloudbandit.recommend.hardware import paper_offers, serving_offers
-    from cloudbandit.tables.registry import bundled
+    from cloudbandit.catalogue.offers import paper_offers, serving_offers
+    from cloudbandit.catalogue.prices import load_offers, stale
+    from cloudbandit.core.bundled import bundled
 
     if name == LLM_PILOT:
         if purchase != "on-demand":
@@ -134,7 +135,7 @@ def _offers(
 
 
 def _workload(inputs: float | None, outputs: float | None) -> Workload | None:
-    from cloudbandit.recommend.loads import Workload
+    from cloudbandit.surrogate.loads import Workload
 
     if (inputs is None) != (outputs is None):
         raise UsageError("give both --input-tokens and --output-tokens, or neither")
@@ -192,11 +193,11 @@ def evaluate_recommender(
     json_: Json = False,
 ) -> None:
     """Leave-one-LLM-out on the bundled load tests, everything chosen inside; beside published methods where they are at hand."""
-    from cloudbandit.errors import DatasetError
-    from cloudbandit.recommend import published
-    from cloudbandit.recommend.evaluation import GRID, PAPER, Summary, evaluate, so_score, truths
-    from cloudbandit.recommend.loads import llm_pilot
-    from cloudbandit.recommend.nested import Folds, nested
+    from cloudbandit.core.errors import DatasetError
+    from cloudbandit.recommend.assess import published
+    from cloudbandit.recommend.assess.evaluation import GRID, PAPER, Summary, evaluate, so_score, truths
+    from cloudbandit.recommend.assess.nested import Folds, nested
+    from cloudbandit.surrogate.loads import llm_pilot
 
     if protocol not in ("paper", "grid"):
         raise UsageError(f"--protocol is {protocol!r}; allowed: paper, grid")

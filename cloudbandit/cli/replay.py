@@ -23,10 +23,10 @@ from cloudbandit.cli.common import (
 )
 from cloudbandit.cli.report import described, print_report, print_schedule, regret, stop_reason
 from cloudbandit.cli.stores import existing, pick
-from cloudbandit.errors import UsageError
+from cloudbandit.core.errors import UsageError
 
 if TYPE_CHECKING:
-    from cloudbandit.replay import Task
+    from cloudbandit.replay.task import Task
 
 
 @app.command()
@@ -63,8 +63,8 @@ def replay(
 
 
 def _run_replay(spec: dict[str, Any], url: str | None, name: str, plot: Path | None, json_: bool) -> None:
-    from cloudbandit.replay import replay as run
-    from cloudbandit.store import Store
+    from cloudbandit.core.store import Store
+    from cloudbandit.replay.task import replay as run
 
     task = _task(spec)
     store = Store(url) if url else None
@@ -89,7 +89,7 @@ def _run_replay(spec: dict[str, Any], url: str | None, name: str, plot: Path | N
         if store is not None:
             store.close()
     if plot is not None:
-        from cloudbandit.analysis.plots import plot_replay
+        from cloudbandit.report.plots import plot_replay
 
         plot_replay(
             task, report, f"{spec['table']}: {spec['workload']}, {spec['optimizer']}, seed {spec['seed']}", plot
@@ -116,8 +116,8 @@ def _run_replay(spec: dict[str, Any], url: str | None, name: str, plot: Path | N
 
 
 def _task(spec: dict[str, Any]) -> Task:
-    from cloudbandit.goal import SLO
-    from cloudbandit.replay import Task
+    from cloudbandit.core.goal import SLO
+    from cloudbandit.replay.task import Task
     from cloudbandit.tables.registry import load_table
 
     slos = tuple(SLO.parse(text) for text in spec["slo"])
@@ -145,7 +145,7 @@ def resume(
         spec = opened.spec(name)
     if spec.get("kind") == "live":
         from cloudbandit.cli.live import run_live
-        from cloudbandit.studyfile import LiveStudy
+        from cloudbandit.live.studyfile import LiveStudy
 
         run_live(LiveStudy.of(spec), store, json_, plot)
         return

@@ -8,9 +8,10 @@ from typing import TYPE_CHECKING, Any
 from cloudbandit.cli.common import config_text, err, out
 
 if TYPE_CHECKING:
-    from cloudbandit.replay import Task
-    from cloudbandit.study import Report, Study
-    from cloudbandit.trial import Observation
+    from cloudbandit.core.report import Report
+    from cloudbandit.core.study import Study
+    from cloudbandit.core.trial import Observation
+    from cloudbandit.replay.task import Task
 
 
 def described(o: Observation) -> dict[str, Any]:
@@ -32,7 +33,7 @@ def stop_reason(task: Task, report: Report) -> str:
 
 
 def print_schedule(study: Study) -> None:
-    from cloudbandit.bandit import CloudBandit
+    from cloudbandit.core.bandit import CloudBandit
 
     bandit = study.optimizer
     if isinstance(bandit, CloudBandit):

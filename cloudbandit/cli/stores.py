@@ -10,10 +10,10 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from cloudbandit.cli.common import Json, StudyName, app, names, out, print_json
-from cloudbandit.errors import UnknownNameError, UsageError
+from cloudbandit.core.errors import UnknownNameError, UsageError
 
 if TYPE_CHECKING:
-    from cloudbandit.store import Store, StoredTrial
+    from cloudbandit.core.store import Store, StoredTrial
 
 _COLUMNS = 6
 """Metrics that fit into a table."""
@@ -21,7 +21,7 @@ _COLUMNS = 6
 
 def existing(url: str) -> Store:
     """Open a store for reading; a missing file is an error, not a new store."""
-    from cloudbandit.store import Store
+    from cloudbandit.core.store import Store
 
     path = Path(url.removeprefix("sqlite:///")).expanduser()
     if ("://" not in url or url.startswith("sqlite:")) and not path.is_file():
@@ -92,7 +92,7 @@ def _row(t: StoredTrial) -> dict[str, Any]:
 
 def _chosen(wanted: str | None, spec: Mapping[str, Any], trials: Sequence[StoredTrial]) -> list[str]:
     """The metrics asked for, else those the study minimises or limits, else the first few."""
-    from cloudbandit.goal import SLO, resolve_metric
+    from cloudbandit.core.goal import SLO, resolve_metric
 
     recorded = list(dict.fromkeys(m for t in trials for m in t.result.metrics))
     if wanted is not None:

@@ -1,4 +1,4 @@
 """Serving engines: knobs as data, starting, readiness, stopping.
 
-An engine sees only a `cloudbandit.protocols.Host`, so that it runs wherever there is one.
+An engine sees only a `cloudbandit.core.protocols.Host`, so that it runs wherever there is one.
 """

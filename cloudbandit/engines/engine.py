@@ -7,9 +7,9 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, ClassVar
 
-from cloudbandit.errors import UnknownNameError, UsageError
-from cloudbandit.protocols import Host
-from cloudbandit.trial import Config, Value
+from cloudbandit.core.errors import UnknownNameError, UsageError
+from cloudbandit.core.protocols import Host
+from cloudbandit.core.trial import Config, Value
 
 if TYPE_CHECKING:
     from ConfigSpace import ConfigurationSpace

@@ -6,8 +6,8 @@ import re
 from collections.abc import Mapping
 from pathlib import Path
 
-from cloudbandit.errors import DataError, UsageError
-from cloudbandit.protocols import Host
+from cloudbandit.core.errors import DataError, UsageError
+from cloudbandit.core.protocols import Host
 
 OFFLINE: Mapping[str, str] = {"HF_HUB_OFFLINE": "1", "TRANSFORMERS_OFFLINE": "1"}
 

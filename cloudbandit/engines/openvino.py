@@ -8,11 +8,11 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import ClassVar
 
+from cloudbandit.core.errors import DataError, UsageError
+from cloudbandit.core.protocols import Host
+from cloudbandit.core.trial import Config
 from cloudbandit.engines import openvino_server, tiny_llama
 from cloudbandit.engines.engine import Engine, Knob
-from cloudbandit.errors import DataError, UsageError
-from cloudbandit.protocols import Host
-from cloudbandit.trial import Config
 
 TINY = "tiny-llama"
 _PROPERTIES = {"threads": "INFERENCE_NUM_THREADS", "kv_cache_precision": "KV_CACHE_PRECISION"}

@@ -10,10 +10,10 @@ import urllib.request
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 
+from cloudbandit.core.errors import CloudBanditError
+from cloudbandit.core.protocols import Host, Process
+from cloudbandit.core.trial import Config
 from cloudbandit.engines.engine import Engine
-from cloudbandit.errors import CloudBanditError
-from cloudbandit.protocols import Host, Process
-from cloudbandit.trial import Config
 
 _POLL_S = 0.05
 LOG_LINES = 30

@@ -7,7 +7,7 @@ from pathlib import Path
 
 import numpy as np
 
-from cloudbandit.errors import need
+from cloudbandit.core.errors import need
 
 LAYERS, WIDTH, HEADS, HIDDEN, CONTEXT = 6, 384, 6, 1024, 4096
 FIRST_TOKEN, LAST_TOKEN = 10, 250

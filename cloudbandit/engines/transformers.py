@@ -7,10 +7,10 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 
+from cloudbandit.core.protocols import Host
+from cloudbandit.core.trial import Config, Value
 from cloudbandit.engines import hugging_face
 from cloudbandit.engines.engine import Engine, Knob
-from cloudbandit.protocols import Host
-from cloudbandit.trial import Config, Value
 
 
 class Transformers(Engine):

@@ -9,11 +9,11 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from typing import Any, ClassVar
 
+from cloudbandit.core.errors import UsageError
+from cloudbandit.core.protocols import Host
+from cloudbandit.core.trial import Config, Value
 from cloudbandit.engines import hugging_face
 from cloudbandit.engines.engine import Engine, Knob
-from cloudbandit.errors import UsageError
-from cloudbandit.protocols import Host
-from cloudbandit.trial import Config, Value
 
 _COMMON = (
     Knob("max_num_seqs", (4, 16, 64, 128, 256, 512, 1024), 256),

@@ -30,8 +30,8 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from cloudbandit.errors import UsageError
-from cloudbandit.goal import SLO
+from cloudbandit.core.errors import UsageError
+from cloudbandit.core.goal import SLO
 from cloudbandit.loadgen.client import OK
 
 Floats = npt.NDArray[np.float64]

@@ -12,8 +12,8 @@ from dataclasses import dataclass, field
 from functools import lru_cache
 from typing import Any
 
-from cloudbandit.errors import UnknownNameError, UsageError, need
-from cloudbandit.trial import Candidate, Result, Status
+from cloudbandit.core.errors import UnknownNameError, UsageError, need
+from cloudbandit.core.trial import Candidate, Result, Status
 
 _EXTRA = "aiconfigurator"
 SYSTEMS: Mapping[str, str] = {

@@ -5,8 +5,8 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
 
-from cloudbandit.protocols import Quote, Run, no_facts
-from cloudbandit.trial import Candidate, Result, Status, Trial
+from cloudbandit.core.protocols import Quote, Run, no_facts
+from cloudbandit.core.trial import Candidate, Result, Status, Trial
 
 Predict = Callable[[Candidate], "Mapping[str, float] | Sequence[Mapping[str, float]] | Result | None"]
 

@@ -5,9 +5,9 @@ from __future__ import annotations
 import time
 from collections.abc import Callable, Mapping
 
-from cloudbandit.errors import UsageError
-from cloudbandit.protocols import Quote, Run
-from cloudbandit.trial import Candidate, Result, Trial
+from cloudbandit.core.errors import UsageError
+from cloudbandit.core.protocols import Quote, Run
+from cloudbandit.core.trial import Candidate, Result, Trial
 
 Function = Callable[[Candidate], "float | Mapping[str, float] | Result"]
 

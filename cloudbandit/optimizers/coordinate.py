@@ -13,11 +13,11 @@ from __future__ import annotations
 
 import numpy as np
 
-from cloudbandit.base import BaseOptimizer
-from cloudbandit.errors import SpaceError
-from cloudbandit.goal import losses
-from cloudbandit.protocols import Problem
-from cloudbandit.trial import Candidate, Observation
+from cloudbandit.core.base import BaseOptimizer
+from cloudbandit.core.errors import SpaceError
+from cloudbandit.core.goal import losses
+from cloudbandit.core.protocols import Problem
+from cloudbandit.core.trial import Candidate, Observation
 
 _ARM = ""  # the coordinate that stands for the arm
 

@@ -12,11 +12,11 @@ from typing import Any
 
 import numpy as np
 
-from cloudbandit.base import BaseOptimizer
-from cloudbandit.errors import SpaceError, UsageError, need
-from cloudbandit.goal import losses
-from cloudbandit.protocols import Factory, Problem
-from cloudbandit.trial import Candidate, Observation
+from cloudbandit.core.base import BaseOptimizer
+from cloudbandit.core.errors import SpaceError, UsageError, need
+from cloudbandit.core.goal import losses
+from cloudbandit.core.protocols import Factory, Problem
+from cloudbandit.core.trial import Candidate, Observation
 
 Array = np.ndarray[Any, Any]
 

@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-from cloudbandit.base import BaseOptimizer
-from cloudbandit.errors import SpaceError
-from cloudbandit.protocols import Problem
-from cloudbandit.trial import Candidate
+from cloudbandit.core.base import BaseOptimizer
+from cloudbandit.core.errors import SpaceError
+from cloudbandit.core.protocols import Problem
+from cloudbandit.core.trial import Candidate
 
 
 class Exhaustive(BaseOptimizer):

@@ -16,9 +16,11 @@ from typing import Any, Literal
 
 import numpy as np
 
-from cloudbandit.base import BaseOptimizer
-from cloudbandit.errors import UsageError
-from cloudbandit.goal import SLO, best, losses
+from cloudbandit.core.base import BaseOptimizer
+from cloudbandit.core.errors import UsageError
+from cloudbandit.core.goal import SLO, best, losses
+from cloudbandit.core.protocols import Problem
+from cloudbandit.core.trial import Candidate, Observation
 from cloudbandit.optimizers.gaussian_process import (
     GaussianProcess,
     expected_improvement,
@@ -27,8 +29,6 @@ from cloudbandit.optimizers.gaussian_process import (
     relevance_scales,
 )
 from cloudbandit.optimizers.random_search import draw_nominal, draw_unseen
-from cloudbandit.protocols import Problem
-from cloudbandit.trial import Candidate, Observation
 
 Array = np.ndarray[Any, np.dtype[np.float64]]
 

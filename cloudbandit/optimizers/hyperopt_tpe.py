@@ -11,13 +11,13 @@ from __future__ import annotations
 import logging
 from typing import Any
 
-from cloudbandit.base import BaseOptimizer
-from cloudbandit.errors import need
-from cloudbandit.goal import losses
+from cloudbandit.core.base import BaseOptimizer
+from cloudbandit.core.errors import need
+from cloudbandit.core.goal import losses
+from cloudbandit.core.parameter import Parameter
+from cloudbandit.core.protocols import Problem
+from cloudbandit.core.trial import Candidate, Value
 from cloudbandit.optimizers.random_search import draw_unseen
-from cloudbandit.protocols import Problem
-from cloudbandit.space import Parameter
-from cloudbandit.trial import Candidate, Value
 
 _ARM = "arm"
 _DRAWS = 25

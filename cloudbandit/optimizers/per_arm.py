@@ -6,11 +6,11 @@ import math
 
 import numpy as np
 
-from cloudbandit.base import BaseOptimizer
-from cloudbandit.errors import BudgetError
-from cloudbandit.goal import losses
-from cloudbandit.protocols import Factory, Optimizer, Problem
-from cloudbandit.trial import Candidate, Observation
+from cloudbandit.core.base import BaseOptimizer
+from cloudbandit.core.errors import BudgetError
+from cloudbandit.core.goal import losses
+from cloudbandit.core.protocols import Factory, Optimizer, Problem
+from cloudbandit.core.trial import Candidate, Observation
 
 
 class PerArm(BaseOptimizer):

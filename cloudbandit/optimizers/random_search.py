@@ -6,9 +6,9 @@ from typing import Any
 
 import numpy as np
 
-from cloudbandit.base import BaseOptimizer
-from cloudbandit.protocols import Problem
-from cloudbandit.trial import Candidate
+from cloudbandit.core.base import BaseOptimizer
+from cloudbandit.core.protocols import Problem
+from cloudbandit.core.trial import Candidate
 
 
 class RandomSearch(BaseOptimizer):

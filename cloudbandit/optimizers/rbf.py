@@ -15,11 +15,11 @@ from typing import Any
 
 import numpy as np
 
-from cloudbandit.base import BaseOptimizer
-from cloudbandit.goal import losses
+from cloudbandit.core.base import BaseOptimizer
+from cloudbandit.core.goal import losses
+from cloudbandit.core.protocols import Problem
+from cloudbandit.core.trial import Candidate
 from cloudbandit.optimizers.random_search import draw_nominal, draw_unseen
-from cloudbandit.protocols import Problem
-from cloudbandit.trial import Candidate
 
 Array = np.ndarray[Any, np.dtype[np.float64]]
 

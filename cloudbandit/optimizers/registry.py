@@ -15,9 +15,9 @@ from importlib.metadata import entry_points
 from pathlib import Path
 from typing import Any
 
-from cloudbandit.bandit import CloudBandit
-from cloudbandit.errors import UnknownNameError, UsageError
-from cloudbandit.protocols import Factory, Optimizer, Problem
+from cloudbandit.core.bandit import CloudBandit
+from cloudbandit.core.errors import UnknownNameError, UsageError
+from cloudbandit.core.protocols import Factory, Optimizer, Problem
 
 GROUP = "cloudbandit.optimizers"
 BANDIT = "cloudbandit"
@@ -230,7 +230,7 @@ BUILT_IN: dict[str, Entry] = {
 
 _BANDIT_ENTRY = Entry(
     "cloudbandit:<inner>",
-    "cloudbandit.bandit:CloudBandit",
+    "cloudbandit.core.bandit:CloudBandit",
     "best-arm identification over providers, any of the others inside",
     "Lazuka et al., IEEE CLOUD 2022",
 )

@@ -12,12 +12,12 @@ from typing import Any, Literal
 
 import numpy as np
 
-from cloudbandit.base import BaseOptimizer
-from cloudbandit.errors import UnknownNameError, need
-from cloudbandit.goal import losses
+from cloudbandit.core.base import BaseOptimizer
+from cloudbandit.core.errors import UnknownNameError, need
+from cloudbandit.core.goal import losses
+from cloudbandit.core.protocols import Problem
+from cloudbandit.core.trial import Candidate
 from cloudbandit.optimizers.random_search import draw_nominal, draw_unseen
-from cloudbandit.protocols import Problem
-from cloudbandit.trial import Candidate
 
 _SAMPLED = 1_000
 _MAX_SCORED = 5_000

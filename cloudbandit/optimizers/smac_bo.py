@@ -14,12 +14,12 @@ from typing import Any
 
 import numpy as np
 
-from cloudbandit.base import BaseOptimizer
-from cloudbandit.errors import need
-from cloudbandit.goal import losses
+from cloudbandit.core.base import BaseOptimizer
+from cloudbandit.core.errors import need
+from cloudbandit.core.goal import losses
+from cloudbandit.core.protocols import Problem
+from cloudbandit.core.trial import Candidate
 from cloudbandit.optimizers.random_search import draw_nominal, draw_unseen
-from cloudbandit.protocols import Problem
-from cloudbandit.trial import Candidate
 
 _MAX_SCORED = 2_000
 _ARM = "cloudbandit_arm"
@@ -36,7 +36,7 @@ class SMACOptimizer(BaseOptimizer):
     def __init__(self, problem: Problem, *, initial: int | None = None, challengers: int = 500) -> None:
         super().__init__(problem)
         need("smac", "smac", "the optimizer smac")
-        from cloudbandit._configspace import FlatSpace
+        from cloudbandit.core._configspace import FlatSpace
 
         self._initial = initial if initial is not None else (5 if len(problem.domain.names) > 1 else 2)
         self._challengers = challengers
@@ -44,7 +44,7 @@ class SMACOptimizer(BaseOptimizer):
 
     def _arm(self) -> str:
         """The arm parameter of a split ConfigSpace keeps its name, so that the split is undone and not nested."""
-        from cloudbandit._configspace import Leaf
+        from cloudbandit.core._configspace import Leaf
 
         fixed = {name for leaf in self.domain.leaves.values() if isinstance(leaf, Leaf) for name in leaf.fixed}
         return fixed.pop() if len(fixed) == 1 else _ARM

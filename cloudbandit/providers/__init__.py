@@ -1,5 +1,5 @@
 """Providers: what they offer, at what price."""
 
-from cloudbandit.providers.prices import Offer, load_offers, stale, validate
+from cloudbandit.catalogue.prices import Offer, load_offers, stale, validate
 
 __all__ = ["Offer", "load_offers", "stale", "validate"]

@@ -15,10 +15,10 @@ import tempfile
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 
-from cloudbandit.errors import UsageError
-from cloudbandit.protocols import Finished
+from cloudbandit.catalogue.prices import Offer
+from cloudbandit.core.errors import UsageError
+from cloudbandit.core.protocols import Finished
 from cloudbandit.providers import guard
-from cloudbandit.providers.prices import Offer
 
 _GUARD = Path(guard.__file__)
 _TAIL_BYTES = 200_000
@@ -166,7 +166,7 @@ class LocalHost:
         log: str = "engine.log",
         grace_s: float = 5.0,
     ) -> LocalProcess:
-        """Start in the background; see `cloudbandit.protocols.Host.start`."""
+        """Start in the background; see `cloudbandit.core.protocols.Host.start`."""
         if self.closed:
             raise UsageError("the host is closed")
         process = LocalProcess(argv, env or {}, self.folder, self.path(log), grace_s, self._expires)

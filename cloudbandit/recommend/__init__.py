@@ -1,24 +1,16 @@
 """The cheapest SLO-meeting hardware for an LLM, measured before or not.
 
-`recommend` answers one question; an `Advisor` answers it again after each measurement. Reading order: `models`, `hardware`,
-`loads` (what is known), `physics`, `means`, `residuals`, `surrogate` (what is believed), `decision`, `advisor`, `recommender`
-(what is recommended), `fleet` (the same as a study), `evaluation`, `nested`, `published`, `baselines` (how good it is).
+`recommend` answers one question; an `Advisor` answers it again after each measurement. Reading order: `decision`, `advisor`,
+`answer`, `recommender` (what is recommended), `fleet` (the same as a study); `assess/` says how good it is.
 """
 
+from cloudbandit.catalogue.gpus import GPU, Profile, find_gpu, load_gpus
+from cloudbandit.catalogue.models import ModelSpec
+from cloudbandit.catalogue.offers import ServingOffer, catalogue_offers, paper_offers
 from cloudbandit.recommend.advisor import Advisor, Measurement
 from cloudbandit.recommend.answer import Answer, Recommendation
-from cloudbandit.recommend.hardware import (
-    GPU,
-    Profile,
-    ServingOffer,
-    catalogue_offers,
-    find_gpu,
-    load_gpus,
-    paper_offers,
-)
-from cloudbandit.recommend.loads import LoadTest, LoadTests, Workload, llm_pilot, read_measurements
-from cloudbandit.recommend.models import ModelSpec
 from cloudbandit.recommend.recommender import Recommender, recommend
+from cloudbandit.surrogate.loads import LoadTest, LoadTests, Workload, llm_pilot, read_measurements
 
 __all__ = [
     "GPU",

@@ -9,8 +9,11 @@ from dataclasses import dataclass
 import numpy as np
 import numpy.typing as npt
 
-from cloudbandit.errors import DataError, UsageError
-from cloudbandit.goal import SLO
+from cloudbandit.catalogue.gpus import Profile
+from cloudbandit.catalogue.models import ModelSpec
+from cloudbandit.catalogue.offers import ServingOffer, fitting
+from cloudbandit.core.errors import DataError, UsageError
+from cloudbandit.core.goal import SLO
 from cloudbandit.recommend.answer import Answer, Recommendation
 from cloudbandit.recommend.decision import (
     Choices,
@@ -23,10 +26,8 @@ from cloudbandit.recommend.decision import (
     utilities,
     worth_of_measuring,
 )
-from cloudbandit.recommend.hardware import Profile, ServingOffer, fitting
-from cloudbandit.recommend.loads import LOADS, THROUGHPUTS, LoadTest, Workload, meets, merged, parse_slos
-from cloudbandit.recommend.models import ModelSpec
-from cloudbandit.recommend.surrogate import Surrogate, from_log, to_log
+from cloudbandit.surrogate.loads import LOADS, THROUGHPUTS, LoadTest, Workload, meets, merged, parse_slos
+from cloudbandit.surrogate.model import Surrogate, from_log, to_log
 
 Floats = npt.NDArray[np.float64]
 Bools = npt.NDArray[np.bool_]

@@ -6,8 +6,8 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from cloudbandit.goal import SLO
-from cloudbandit.recommend.hardware import ServingOffer
+from cloudbandit.catalogue.offers import ServingOffer
+from cloudbandit.core.goal import SLO
 
 
 @dataclass(frozen=True, slots=True)

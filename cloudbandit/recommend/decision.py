@@ -8,9 +8,9 @@ from dataclasses import dataclass
 import numpy as np
 import numpy.typing as npt
 
-from cloudbandit.goal import SLO
-from cloudbandit.recommend.hardware import ServingOffer
-from cloudbandit.recommend.loads import meets, prefix
+from cloudbandit.catalogue.offers import ServingOffer
+from cloudbandit.core.goal import SLO
+from cloudbandit.surrogate.loads import meets, prefix
 
 Floats = npt.NDArray[np.float64]
 Bools = npt.NDArray[np.bool_]

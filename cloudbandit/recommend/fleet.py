@@ -12,16 +12,18 @@ from functools import cached_property
 
 import numpy as np
 
-from cloudbandit.base import BaseOptimizer
-from cloudbandit.errors import UsageError
-from cloudbandit.goal import SLO
-from cloudbandit.protocols import Factory, Problem, Quote, Run
+from cloudbandit.catalogue.gpus import Profile
+from cloudbandit.catalogue.offers import ServingOffer
+from cloudbandit.core.base import BaseOptimizer
+from cloudbandit.core.errors import UsageError
+from cloudbandit.core.goal import SLO
+from cloudbandit.core.listing import Listing
+from cloudbandit.core.protocols import Factory, Problem, Quote, Run
+from cloudbandit.core.space import Domain
+from cloudbandit.core.trial import Candidate, Observation, Result, Score, Status, Trial
 from cloudbandit.recommend.advisor import STOP_BELOW, Advisor
 from cloudbandit.recommend.decision import replicas_for
-from cloudbandit.recommend.hardware import Profile, ServingOffer
-from cloudbandit.recommend.loads import METRICS, LoadTest, max_users, meets, parse_slos
-from cloudbandit.space import Domain, Listing
-from cloudbandit.trial import Candidate, Observation, Result, Score, Status, Trial
+from cloudbandit.surrogate.loads import METRICS, LoadTest, max_users, meets, parse_slos
 
 USD_PER_H = "usd_per_h"
 LOAD_TEST_SECONDS = 120.0
@@ -62,7 +64,7 @@ class FleetGoal:
         return int(replicas_for(self.users, most)) if most else None
 
     def score(self, result: Result) -> Score | None:
-        """See `cloudbandit.goal.Goal.score`.
+        """See `cloudbandit.core.goal.Goal.score`.
 
         Raises:
             UsageError: an ``ok`` result has no rows or no price.

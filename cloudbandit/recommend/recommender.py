@@ -7,14 +7,14 @@ from functools import lru_cache
 from pathlib import Path
 from typing import Any
 
-from cloudbandit.errors import DataError, UnknownNameError
-from cloudbandit.goal import SLO
+from cloudbandit.catalogue.models import ModelSpec
+from cloudbandit.catalogue.offers import ServingOffer, paper_offers
+from cloudbandit.core.errors import DataError, UnknownNameError
+from cloudbandit.core.goal import SLO
 from cloudbandit.recommend.advisor import Advisor
 from cloudbandit.recommend.answer import Answer
-from cloudbandit.recommend.hardware import ServingOffer, paper_offers
-from cloudbandit.recommend.loads import LOADS, LoadTest, LoadTests, Workload, llm_pilot
-from cloudbandit.recommend.models import ModelSpec
-from cloudbandit.recommend.surrogate import DEFAULT_MEAN, Surrogate
+from cloudbandit.surrogate.loads import LOADS, LoadTest, LoadTests, Workload, llm_pilot
+from cloudbandit.surrogate.model import DEFAULT_MEAN, Surrogate
 
 
 class Recommender:

@@ -7,8 +7,8 @@ import json
 from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 
-from cloudbandit.errors import TableError, need
-from cloudbandit.trial import Result, Trial, Value
+from cloudbandit.core.errors import TableError, need
+from cloudbandit.core.trial import Result, Trial, Value
 
 _RESERVED = ("workload", "arm", "status", "reason", "replicate", "order", "seconds", "spent_usd")
 _KINDS: Mapping[type, str] = {bool: "bool", int: "int", float: "float", str: "choice"}

@@ -9,9 +9,9 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, cast
 
-from cloudbandit.errors import TableError, hint
-from cloudbandit.space import Kind
-from cloudbandit.trial import Status
+from cloudbandit.core.errors import TableError, hint
+from cloudbandit.core.parameter import Kind
+from cloudbandit.core.trial import Status
 
 _KINDS = ("int", "float", "bool", "choice")
 _SECTIONS: dict[str, set[str] | None] = {  # None: any key

@@ -13,7 +13,8 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
-from cloudbandit.errors import DatasetError, UnknownNameError
+from cloudbandit.core.bundled import bundled
+from cloudbandit.core.errors import DatasetError, UnknownNameError
 from cloudbandit.tables.manifest import Manifest, read_manifest
 from cloudbandit.tables.stress import SUFFIX, stressed
 from cloudbandit.tables.table import Table
@@ -100,12 +101,6 @@ DATASETS: Mapping[str, Dataset] = {
         ),
     ]
 }
-
-
-def bundled() -> Path:
-    """Where the project's own data lie: in the installed package, or in the working tree."""
-    installed = _HERE.parent / "_data"
-    return installed if installed.is_dir() else _HERE.parent.parent / "data"
 
 
 def _bundled_tables() -> dict[str, Path]:

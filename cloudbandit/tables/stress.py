@@ -16,7 +16,7 @@ from dataclasses import replace
 
 import numpy as np
 
-from cloudbandit.errors import TableError
+from cloudbandit.core.errors import TableError
 from cloudbandit.tables.table import Cell, Row, Table
 
 SUFFIX = ":stress"

@@ -11,10 +11,12 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from cloudbandit.errors import TableError, UnknownNameError
-from cloudbandit.space import Domain, Kind, Listing, Parameter
+from cloudbandit.core.errors import TableError, UnknownNameError
+from cloudbandit.core.listing import Listing
+from cloudbandit.core.parameter import Kind, Parameter
+from cloudbandit.core.space import Domain
+from cloudbandit.core.trial import Candidate, Status, Value
 from cloudbandit.tables.manifest import Manifest, ParameterRule, read_manifest
-from cloudbandit.trial import Candidate, Status, Value
 
 if TYPE_CHECKING:
     import pandas as pd

@@ -18,9 +18,9 @@ from collections import Counter
 
 import numpy as np
 
-from cloudbandit.protocols import Optimizer, Problem
+from cloudbandit.core.protocols import Optimizer, Problem
+from cloudbandit.core.trial import Candidate, Observation, Result, Status
 from cloudbandit.testing.problems import candidates, drive, listed_problem, observe, sampled_problem, toy_value
-from cloudbandit.trial import Candidate, Observation, Result, Status
 
 _UNAVAILABLE = Result(Status.UNAVAILABLE, reason="no_capacity")
 

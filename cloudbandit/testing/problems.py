@@ -5,10 +5,10 @@ from __future__ import annotations
 import zlib
 from collections.abc import Callable, Sequence
 
-from cloudbandit.goal import SLOGoal
-from cloudbandit.protocols import Optimizer, Problem
-from cloudbandit.space import Domain
-from cloudbandit.trial import Candidate, Observation, Result, Status, Trial
+from cloudbandit.core.goal import SLOGoal
+from cloudbandit.core.protocols import Optimizer, Problem
+from cloudbandit.core.space import Domain
+from cloudbandit.core.trial import Candidate, Observation, Result, Status, Trial
 
 Verdict = Callable[[Candidate, int], Result]
 """(candidate, trial number) → result."""

@@ -1,1 +1,0 @@
-"""Comparing optimizers: regret, savings, statistics, plots. Imported by the CLI and the benchmarks only."""

@@ -1,0 +1,249 @@
+"""CloudBandit: the choice of a provider as best-arm identification, with an optimizer inside every arm.
+
+Source: Lazuka et al., "Search-based Methods for Multi-Cloud Configuration", IEEE CLOUD 2022 (its abstract, and a study of it).
+In round m each of the remaining K−m+1 arms is pulled: its inner optimizer makes b_m = b₁·η^(m−1) evaluations. Then the
+arm whose best loss is worst goes. The total is B = b₁·Σ_{m=1..K} (K−m+1)·η^(m−1), which is 11·b₁ for K = 3, η = 2.
+
+What the paper leaves open is decided here, and tested:
+
+* Within a round arms take turns, in a seeded order, so that a budget cut short treats them alike.
+* Every decision follows from what was told: a fresh instance told the history goes on as this one would.
+* An uninformative outcome uses up nothing. An arm that is UNAVAILABLE three times in a row rests: it is passed over, and
+  stays in the race with what it has shown.
+* An arm that ran dry (every config observed, or its optimizer finished) keeps its best loss and stays in the race; what
+  is left of its pull is not spent.
+* Scores are compared whole: feasible before SLO-violating before failed. Of equal arms, the later one goes.
+"""
+
+from __future__ import annotations
+
+import functools
+import math
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import numpy as np
+
+from cloudbandit.core.base import BaseOptimizer
+from cloudbandit.core.errors import BudgetError
+from cloudbandit.core.protocols import Factory, Optimizer, Problem
+from cloudbandit.core.trial import Candidate, Observation, Score
+
+
+@dataclass(frozen=True, slots=True)
+class Round:
+    """One round of the schedule: ``arms`` arms make ``pull`` evaluations each."""
+
+    number: int
+    arms: int
+    pull: int
+
+    @property
+    def evaluations(self) -> int:
+        return self.arms * self.pull
+
+
+def rounds_for(arms: int, initial_pull: float, growth: float) -> tuple[Round, ...]:
+    """The schedule of the paper; a fractional pull is rounded down, and is at least 1."""
+    return tuple(
+        Round(m, arms - m + 1, max(1, math.floor(initial_pull * growth ** (m - 1) + 1e-9))) for m in range(1, arms + 1)
+    )
+
+
+def _total(rounds: Sequence[Round]) -> int:
+    return sum(r.evaluations for r in rounds)
+
+
+@functools.cache
+def rounds_within(arms: int, budget: int, growth: float) -> tuple[Round, ...]:
+    """The largest schedule that ``budget`` evaluations pay for; what is left goes to the last arm standing.
+
+    A budget below the smallest schedule gets the smallest one (and the bandit stops when the budget is used up).
+    """
+    smallest = rounds_for(arms, 1, growth)
+    if budget <= _total(smallest):
+        return smallest
+    low, high = 1.0, float(budget)
+    for _ in range(60):  # the total grows with the pull: bisection finds the largest pull that fits
+        middle = (low + high) / 2
+        if _total(rounds_for(arms, middle, growth)) <= budget:
+            low = middle
+        else:
+            high = middle
+    rounds = rounds_for(arms, low, growth)
+    last = rounds[-1]
+    return (*rounds[:-1], Round(last.number, 1, last.pull + budget - _total(rounds)))
+
+
+class CloudBandit(BaseOptimizer):
+    """See the module's text.
+
+    Args:
+        problem: its domain's top-level arms are the bandit's arms.
+        inner: makes the optimizer of one arm; it is given the domain of that arm alone and a seed of its own.
+        growth: η ≥ 1, by which the pull grows from round to round.
+        initial_pull: b₁ ≥ 1, evaluations per arm in the first round.
+
+    Raises:
+        BudgetError: growth or initial_pull out of range.
+    """
+
+    anytime = False
+
+    def __init__(self, problem: Problem, inner: Factory, *, growth: float = 2.0, initial_pull: int = 1) -> None:
+        if not (math.isfinite(growth) and growth >= 1):
+            raise BudgetError(f"growth must be a finite number ≥ 1, got {growth!r}")
+        if initial_pull < 1:
+            raise BudgetError(f"initial_pull must be ≥ 1, got {initial_pull!r}")
+        super().__init__(problem)
+        arms = problem.domain.names
+        self._start(inner, rounds_for(len(arms), initial_pull, growth), None)
+
+    @classmethod
+    def for_budget(cls, problem: Problem, inner: Factory, budget: int, *, growth: float = 2.0) -> CloudBandit:
+        """A bandit that uses exactly ``budget`` informative evaluations, for any number of arms K ≤ budget.
+
+        Below one full schedule (11 for K = 3, η = 2) the smallest schedule is cut short.
+
+        Raises:
+            BudgetError: fewer evaluations than arms.
+        """
+        arms = len(problem.domain.names)
+        if budget < arms:
+            raise BudgetError(
+                f"CloudBandit tries every arm once, and a budget of {budget} trials is fewer than the {arms} arms "
+                f"({', '.join(problem.domain.names)}); cure: at least {arms} trials, "
+                f"{_total(rounds_for(arms, 1, growth))} for one full schedule"
+            )
+        bandit = cls(problem, inner, growth=growth)
+        bandit._rounds = rounds_within(arms, budget, growth)
+        bandit._cap = budget
+        return bandit
+
+    def _start(self, inner: Factory, rounds: tuple[Round, ...], cap: int | None) -> None:
+        names = self.domain.names
+        self._rounds, self._cap = rounds, cap
+        self._inner: dict[str, Optimizer] = {}
+        self._sizes: dict[str, int | None] = {}
+        for position, name in enumerate(names):
+            seed = int(np.random.SeedSequence((self.problem.seed, position)).generate_state(1)[0])
+            arm = self.domain.only(name)
+            self._inner[name] = inner(Problem(arm, self.problem.goal, seed, self.problem.facts, self.problem.history))
+            repeats = getattr(self._inner[name], "repeats", False)
+            self._sizes[name] = len(arm) if arm.enumerable and not repeats else None
+        self.exact_resume = all(getattr(o, "exact_resume", True) for o in self._inner.values())
+        self.repeats = any(getattr(o, "repeats", False) for o in self._inner.values())
+        self._round = 0
+        self._order = self._shuffled()
+        self._active = list(names)
+        self._done = dict.fromkeys(names, 0)  # informative tells in this round
+        self._used = 0
+        self._best: dict[str, Score] = {}
+        self._seen: dict[str, set[Candidate]] = {name: set() for name in names}
+        self._finished: set[str] = set()  # arms whose optimizer said it was finished
+        self._waiting: dict[str, int] = dict.fromkeys(names, 0)  # pending per arm
+
+    # ── read-only views ──
+
+    def schedule(self) -> tuple[Round, ...]:
+        """The whole schedule; print it before a run."""
+        return self._rounds
+
+    @property
+    def round(self) -> int:
+        """The current round, counted from 1."""
+        return self._round + 1
+
+    @property
+    def active(self) -> tuple[str, ...]:
+        """The arms still in the race."""
+        return tuple(self._active)
+
+    # ── asking ──
+
+    def _suggest(self) -> Candidate | None:
+        while True:
+            if self._cap is not None and self._used + self._pending.total() >= self._cap:
+                return None
+            for arm in self._turns():
+                asked = self._inner[arm].ask(1)
+                if asked:
+                    self._waiting[arm] += 1
+                    return asked[0]
+                if not self._waiting[arm]:
+                    self._finished.add(arm)
+            if any(self._waiting.values()) or not self._advance():
+                return None
+
+    def _turns(self) -> list[str]:
+        """The arms that have part of their pull left, the least advanced first."""
+        rank = self._order
+        pull = self._rounds[self._round].pull
+        ahead = {arm: self._done[arm] + self._waiting[arm] for arm in self._active}
+        open_ = [arm for arm in self._active if ahead[arm] < pull and not self._out(arm)]
+        return sorted(open_, key=lambda arm: (ahead[arm], rank[arm]))
+
+    def _shuffled(self) -> dict[str, int]:
+        order = self.rng(self._round, 1).permutation(len(self.domain.names))
+        return {self.domain.names[i]: rank for rank, i in enumerate(order)}
+
+    def _out(self, arm: str) -> bool:
+        """Whether the arm cannot be pulled: dry, or resting."""
+        return arm in self._finished or arm in self.resting or self._dry(arm)
+
+    def _dry(self, arm: str) -> bool:
+        """Every config was observed. Never so for an infinite arm, or an inner optimizer that repeats itself."""
+        size = self._sizes[arm]
+        return size is not None and len(self._seen[arm]) >= size
+
+    # ── being told ──
+
+    def _learn(self, observation: Observation) -> None:
+        arm = observation.arm
+        if arm not in self._inner:
+            return
+        self._waiting[arm] = max(0, self._waiting[arm] - 1)
+        # An observation beyond the arm's pull was asked in a later round: the arms that fell short had finished.
+        while arm in self._active and self._done[arm] >= self._rounds[self._round].pull:
+            short = [a for a in self._active if self._done[a] < self._rounds[self._round].pull and not self._waiting[a]]
+            self._finished.update(short)
+            if not self._complete() or not self._advance():
+                break
+        self._inner[arm].tell([observation])
+        self._used += 1
+        self._seen[arm].add(observation.candidate)
+        self._done[arm] += 1
+        score = observation.score
+        assert score is not None
+        self._best[arm] = min(self._best.get(arm, score), score)
+        while self._complete() and self._advance():
+            pass
+
+    def _give_back(self, observation: Observation) -> None:
+        arm = observation.arm
+        if arm in self._inner:
+            self._waiting[arm] = max(0, self._waiting[arm] - 1)
+            self._inner[arm].tell([observation])
+
+    def _complete(self) -> bool:
+        """Every arm in the race made its pull; an arm that cannot be pulled waits for nothing but its pending."""
+        pull = self._rounds[self._round].pull
+        return all(
+            self._done[arm] >= pull or (self._out(arm) and not self._waiting[arm]) for arm in self._active
+        ) and any(self._done[arm] >= pull for arm in self._active)
+
+    def _advance(self) -> bool:
+        """Drop the worst arm and begin the next round; False where there is none."""
+        if self._round + 1 >= len(self._rounds):
+            return False
+        position = {name: i for i, name in enumerate(self.domain.names)}
+
+        def badness(arm: str) -> tuple[bool, Score, int]:
+            score = self._best.get(arm, Score(2, math.inf, ()))
+            return arm not in self._best, score, position[arm]
+
+        self._active.remove(max(self._active, key=badness))
+        self._round += 1
+        self._order = self._shuffled()
+        self._done = dict.fromkeys(self._done, 0)
+        return True

@@ -1,0 +1,189 @@
+"""What is good: what to minimise, which SLOs to meet, and how a result is scored under them.
+
+Measurement and judgement stay apart, so the same trials can be judged again under a stricter SLO without paying again.
+"""
+
+from __future__ import annotations
+
+import math
+import re
+from collections.abc import Collection, Iterable, Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Any, Protocol
+
+from cloudbandit.core.errors import UnknownNameError, UsageError
+from cloudbandit.core.trial import Observation, Result, Score, Status
+
+_EPS = 1e-12
+_SLO_TEXT = re.compile(r"^\s*([A-Za-z_]\w*)\s*(<=|>=)\s*([-+.\deE]+)\s*$")
+
+
+@dataclass(frozen=True, slots=True)
+class SLO:
+    """A service level objective: ``metric`` at most (or at least) ``limit``, in the metric's own unit."""
+
+    metric: str
+    limit: float
+    at_most: bool = True
+
+    def __post_init__(self) -> None:
+        if not math.isfinite(self.limit):
+            raise UsageError(f"the limit of an SLO must be a finite number, got {self.metric} {self.limit!r}")
+
+    @classmethod
+    def parse(cls, text: str) -> SLO:
+        """``"ttft_p95_ms<=500"`` or ``"output_tok_per_s>=1000"``."""
+        match = _SLO_TEXT.match(text)
+        try:
+            if match:
+                return cls(match[1], float(match[3]), match[2] == "<=")
+        except ValueError:
+            pass
+        raise UsageError(f"an SLO reads METRIC<=LIMIT or METRIC>=LIMIT, e.g. 'ttft_ms<=500'; got {text!r}")
+
+    def violation(self, metrics: Mapping[str, float]) -> float:
+        """Relative excess over the limit, 0 where it is met; a missing metric is a violated SLO (infinite)."""
+        if self.metric not in metrics:
+            return math.inf
+        excess = metrics[self.metric] - self.limit
+        return max(0.0, excess if self.at_most else -excess) / max(abs(self.limit), _EPS)
+
+    def __str__(self) -> str:
+        return f"{self.metric}{'<=' if self.at_most else '>='}{self.limit:g}"
+
+
+class Goal(Protocol):
+    """What a study needs from a goal."""
+
+    @property
+    def metrics(self) -> tuple[str, ...]:
+        """What is minimised."""
+
+    @property
+    def slos(self) -> Sequence[SLO]: ...
+
+    def score(self, result: Result) -> Score | None:
+        """None for an uninformative result."""
+
+
+def _unit_charge(metric: str) -> str | None:
+    if metric.endswith("_usd"):
+        return "spent_usd"
+    return "seconds" if metric.endswith(("_s", "_seconds")) and "_per_" not in metric else None
+
+
+@dataclass(frozen=True)
+class SLOGoal:
+    """Minimise one metric, or several, subject to SLOs: the default goal.
+
+    Args:
+        minimize: the metric, or a tuple of them.
+        slos: all must hold; strings such as ``"ttft_ms<=500"`` are parsed.
+        charges: metric → ``"spent_usd"`` or ``"seconds"``: what a failed trial is charged in place of the metric it did
+            not produce. By default read off the unit in the metric's name (``…_usd``, ``…_s``); None: no charge.
+    """
+
+    minimize: str | tuple[str, ...]
+    slos: Sequence[SLO] = ()
+    charges: Mapping[str, str | None] = field(default_factory=dict)
+
+    def __post_init__(self) -> None:
+        parsed: list[Any] = list(self.slos)
+        object.__setattr__(self, "slos", tuple(SLO.parse(s) if isinstance(s, str) else s for s in parsed))
+        if not self.metrics:
+            raise UsageError("a goal must minimise at least one metric, got none")
+
+    @property
+    def metrics(self) -> tuple[str, ...]:
+        return (self.minimize,) if isinstance(self.minimize, str) else tuple(self.minimize)
+
+    def score(self, result: Result) -> Score | None:
+        """A failed trial scores its charge where the unit has one, else no value at all; a failed run of a recorded table
+        whose value counts (``failures="recorded"``) scores that value.
+
+        Raises:
+            UsageError: an ``ok`` result lacks a minimised metric.
+        """
+        if not result.status.informative:
+            return None
+        if result.status is Status.OK:
+            missing = [m for m in self.metrics if m not in result.metrics]
+            if missing:
+                raise UsageError(
+                    f"the goal minimises {missing[0]!r}, and an ok result has only {sorted(result.metrics)}; "
+                    "cure: return that metric, or minimise another"
+                )
+            violation = sum(slo.violation(result.metrics) for slo in self.slos)
+            return Score(0, violation, tuple(result.metrics[m] for m in self.metrics))
+        if all(m in result.metrics for m in self.metrics):
+            return Score(1, 0.0, tuple(result.metrics[m] for m in self.metrics))
+        charges = [self.charges[m] if m in self.charges else _unit_charge(m) for m in self.metrics]
+        known = [getattr(result, charge) for charge in charges if charge]
+        return Score(1, 0.0, tuple(known) if len(known) == len(charges) else ())
+
+
+def resolve_metric(name: str, available: Collection[str]) -> str:
+    """The metric meant by ``name``: without a statistic it is the median (``ttft_ms`` = ``ttft_p50_ms``).
+
+    Raises:
+        UnknownNameError: neither form is available.
+    """
+    if name in available:
+        return name
+    stem, _, unit = name.rpartition("_")
+    for alias in (f"{stem}_p50_{unit}", name.replace("_p50_", "_")):
+        if alias in available:
+            return alias
+    raise UnknownNameError("metric", name, available)
+
+
+def losses(observations: Sequence[Observation]) -> list[float]:
+    """One number per observation for an optimizer that knows only numbers; smaller is better.
+
+    With several objectives the first counts. A feasible trial has its value. A trial that violates SLOs has the largest
+    value seen so far times (1 + violation), so that it never beats a feasible one. A failed trial has its charge, or the
+    worst loss seen so far (0 where nothing was seen). "So far" makes each entry a function of the earlier ones alone.
+    """
+    out: list[float] = []
+    largest: float | None = None
+    worst: float | None = None
+    for o in observations:
+        score = o.score
+        if score is None:
+            raise UsageError(f"trial {o.trial.number} ended {o.result.status}, which has no loss")
+        value = score.values[0] if score.values else None
+        if score.rank == 0 and value is not None:
+            largest = value if largest is None else max(largest, value)
+            if score.violation > 0:
+                value = largest + abs(largest) * min(score.violation, 1e3)
+        loss = value if value is not None else worst if worst is not None else 0.0
+        worst = loss if worst is None else max(worst, loss)
+        out.append(loss)
+    return out
+
+
+def best(observations: Iterable[Observation]) -> Observation | None:
+    """The incumbent: the least feasible score, the earliest of equals; None where nothing is feasible."""
+    feasible = [o for o in observations if o.score is not None and o.score.feasible]
+    return min(feasible, key=lambda o: (o.score, o.trial.number), default=None)
+
+
+def least_bad(observations: Iterable[Observation]) -> Observation | None:
+    """Where nothing is feasible: the trial that ran and violates least."""
+    ran = [o for o in observations if o.score is not None and o.score.rank == 0]
+    return min(ran, key=lambda o: (o.score, o.trial.number), default=None)
+
+
+def front(observations: Iterable[Observation]) -> list[Observation]:
+    """The feasible observations no other feasible one beats in every objective (ties kept, once per value)."""
+    feasible = sorted(
+        (o for o in observations if o.score is not None and o.score.feasible),
+        key=lambda o: (o.score, o.trial.number),
+    )
+    kept: list[Observation] = []
+    for o in feasible:
+        assert o.score is not None
+        values = o.score.values
+        if not any(all(a <= b for a, b in zip(k.score.values, values, strict=True)) for k in kept if k.score):
+            kept.append(o)
+    return kept

@@ -1,0 +1,206 @@
+"""The seams: an optimizer proposes, an objective evaluates, a pool decides where evaluations run; live trials run on a host of a
+provider.
+
+Anything with these methods fits; nothing needs to inherit from anything. `cloudbandit.core.base.BaseOptimizer` saves
+an optimizer's author the bookkeeping.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any, Protocol, runtime_checkable
+
+from cloudbandit.core.goal import Goal
+from cloudbandit.core.space import Domain
+from cloudbandit.core.trial import Candidate, Observation, Result, Trial
+
+
+def no_facts(candidate: Candidate) -> Mapping[str, float]:
+    """Nothing is known about any candidate before it is tried."""
+    return {}
+
+
+@dataclass(frozen=True, slots=True)
+class Problem:
+    """What an optimizer is given.
+
+    Args:
+        domain: what may be asked.
+        goal: what is good.
+        seed: determines every draw the optimizer makes.
+        facts: what is known of a candidate free of charge (``price_usd_per_h``, ``gpus``, …).
+        history: earlier studies' observations by name, e.g. of other workloads; they use up no budget.
+    """
+
+    domain: Domain
+    goal: Goal
+    seed: int = 0
+    facts: Callable[[Candidate], Mapping[str, float]] = no_facts
+    history: Mapping[str, Sequence[Observation]] = field(default_factory=dict)
+
+
+class Optimizer(Protocol):
+    """Two verbs. What an implementation may also declare, with the value assumed otherwise:
+
+    ``repeats = False``: may ask for the same config twice in a finite space.
+    ``exact_resume = True``: a fresh instance told the history asks exactly what this one would.
+    ``anytime = True``: the first n suggestions do not depend on the budget.
+    """
+
+    def ask(self, n: int = 1) -> list[Candidate]:
+        """At most ``n`` candidates; ``[]`` with trials pending means wait, with none pending: finished."""
+
+    def tell(self, observations: Sequence[Observation]) -> None: ...
+
+
+Factory = Callable[[Problem], Optimizer]
+
+
+@dataclass(frozen=True, slots=True)
+class Quote:
+    """The worst case of one evaluation, known before spending anything."""
+
+    usd: float = 0.0
+    seconds: float = 0.0
+
+
+class Run(Protocol):
+    """How an evaluation talks to the study that pays for it."""
+
+    @property
+    def cancelled(self) -> bool:
+        """The study wants its hosts back: stop soon, return what is known."""
+
+    @property
+    def deadline(self) -> float | None:
+        """On the pool's clock, in seconds; None: no limit."""
+
+    def report(self, partial: Mapping[str, float]) -> bool:
+        """Metrics so far; returns whether to go on."""
+
+    def log(self, message: str) -> None: ...
+
+
+class Objective(Protocol):
+    """Turns a trial into a result. ``facts(candidate)`` may be defined too; see `Problem`."""
+
+    def quote(self, candidate: Candidate) -> Quote: ...
+
+    def evaluate(self, trial: Trial, run: Run) -> Result:
+        """Raises only for bugs, never for a bad config: that is a result with a status."""
+
+
+@dataclass(frozen=True, slots=True)
+class Outcome:
+    """What a pool hands back: a result, or the exception a bug raised. ``lost`` marks a trial that died with its
+    worker: neither."""
+
+    trial: Trial
+    result: Result | None = None
+    error: BaseException | None = None
+    lost: str = ""
+
+
+@runtime_checkable
+class Pool(Protocol):
+    """Where evaluations run. ``size`` evaluations may be in flight."""
+
+    @property
+    def size(self) -> int: ...
+
+    def submit(self, objective: Objective, trial: Trial, run: Run) -> None: ...
+
+    def wait(self) -> list[Outcome]:
+        """Block until at least one evaluation is done; outcomes in the order they ended."""
+
+    def clock(self) -> float:
+        """Seconds since the pool was made: wall clock, or virtual."""
+
+    def close(self) -> None:
+        """Idempotent."""
+
+
+# ── where live trials run ──
+
+
+@dataclass(frozen=True, slots=True)
+class Finished:
+    """A program that ended: its exit code (None: it was stopped for taking too long) and the end of its output."""
+
+    code: int | None
+    output: str
+
+
+class Process(Protocol):
+    """A program on a host. It never outlives the host, nor whoever started it."""
+
+    @property
+    def pid(self) -> int: ...
+
+    def poll(self) -> int | None:
+        """The exit code, or None while it runs."""
+
+    def tail(self, lines: int = 30) -> str:
+        """The last lines of its output."""
+
+    def stop(self) -> int:
+        """Interrupt, wait, kill, with all its descendants; idempotent; returns the exit code."""
+
+
+class Host(Protocol):
+    """A machine that is up. Engines and load generators see nothing else, so that they run on any."""
+
+    @property
+    def name(self) -> str: ...
+
+    @property
+    def python(self) -> str:
+        """An interpreter on the host."""
+
+    def run(self, argv: Sequence[str], *, timeout_s: float, env: Mapping[str, str] | None = None) -> Finished:
+        """Run to the end, in the host's folder."""
+
+    def start(
+        self,
+        argv: Sequence[str],
+        *,
+        env: Mapping[str, str] | None = None,
+        log: str = "engine.log",
+        grace_s: float = 5.0,
+    ) -> Process:
+        """Start in the background; output goes to ``log`` in the host's folder."""
+
+    def put(self, local: Path, remote: str) -> None:
+        """Copy a file there; ``remote`` is relative to the host's folder."""
+
+    def get(self, remote: str, local: Path) -> None:
+        """Copy a file back."""
+
+    def free_port(self) -> int: ...
+
+    def forward(self, port: int) -> str:
+        """The base URL under which this process reaches a port of the host."""
+
+    def close(self) -> None:
+        """Stop everything on it; idempotent."""
+
+
+class Provider(Protocol):
+    """Who rents hosts out. `cloudbandit.live.lease.lease` is the only caller of ``launch``."""
+
+    @property
+    def name(self) -> str: ...
+
+    def offers(self) -> Sequence[Any]: ...
+
+    def launch(self, offer: Any, *, run: str, key: str, expires: float) -> Host:
+        """A host for ``key`` (deterministic per trial attempt: launching it again finds it), tagged with ``run`` and
+        ``expires``."""
+
+    def destroy(self, key: str) -> None:
+        """Idempotent."""
+
+    def hosts(self, run: str) -> Sequence[str]:
+        """Keys of hosts of that run that are up, whoever launched them."""

@@ -1,0 +1,91 @@
+"""What a study found, and what it cost."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+from cloudbandit.core.goal import Goal, best, front, least_bad
+from cloudbandit.core.trial import Observation
+
+if TYPE_CHECKING:
+    import pandas as pd
+
+
+@dataclass(frozen=True)
+class Report:
+    """What a study found, and what it cost.
+
+    Attributes:
+        observations: every trial, in the order told.
+        stop_reason: ``trials``, ``usd``, ``seconds``, ``finished`` (nothing left to ask), ``unavailable`` (every arm rests),
+            or ``no_progress`` (outcome after outcome was lost or interrupted).
+        spent_usd, elapsed_s: over all runs of the study, crashed ones included.
+        overrun_usd: what objectives charged beyond their quotes; 0 unless one of them is wrong.
+        exact_resume: whether a resumed run asks exactly what an uninterrupted one would.
+        ask_seconds: how long each suggestion took, in this run.
+    """
+
+    goal: Goal
+    observations: Sequence[Observation]
+    stop_reason: str
+    spent_usd: float
+    elapsed_s: float
+    overrun_usd: float = 0.0
+    exact_resume: bool = True
+    ask_seconds: Sequence[float] = ()
+
+    @property
+    def incumbent(self) -> Observation | None:
+        """The best trial that ran and met every SLO; None where there is none."""
+        return best(self.observations)
+
+    @property
+    def front(self) -> list[Observation]:
+        """With several objectives: the trials no other beats in all of them."""
+        return front(self.observations)
+
+    @property
+    def least_violating(self) -> Observation | None:
+        """Where nothing is feasible: what came nearest. Never an answer, only a hint."""
+        return None if self.incumbent else least_bad(self.observations)
+
+    @property
+    def evaluations(self) -> int:
+        """Informative trials."""
+        return sum(o.score is not None for o in self.observations)
+
+    @property
+    def trajectory(self) -> list[tuple[int, float | None]]:
+        """(informative trials so far, the incumbent's first value so far; None while nothing is feasible)."""
+        out: list[tuple[int, float | None]] = []
+        least: float | None = None
+        for o in self.observations:
+            if o.score is None:
+                continue
+            if o.score.feasible and (least is None or o.score.values[0] < least):
+                least = o.score.values[0]
+            out.append((len(out) + 1, least))
+        return out
+
+    def to_frame(self) -> pd.DataFrame:
+        """One row per trial: number, arm, status, metrics, parameters (prefixed ``param.``), money."""
+        import pandas as pd
+
+        rows = [
+            {
+                "trial": o.trial.number,
+                "arm": "/".join(o.candidate.arm),
+                "status": str(o.result.status),
+                "feasible": bool(o.score and o.score.feasible),
+                "reason": o.result.reason,
+                "spent_usd": o.result.spent_usd,
+                "seconds": o.result.seconds,
+                "source": o.result.source,
+                **dict(o.result.metrics),
+                **{f"param.{k}": v for k, v in o.candidate.config.items()},
+            }
+            for o in self.observations
+        ]
+        return pd.DataFrame(rows)

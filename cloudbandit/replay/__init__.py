@@ -1,0 +1,1 @@
+"""Recorded tables: one study (`task`), optimizers side by side (`compare`, `statistics`)."""

@@ -1,0 +1,1 @@
+"""Figures. Only the command line and notebooks import it."""

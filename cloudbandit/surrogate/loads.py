@@ -1,0 +1,296 @@
+"""Load tests: what was measured at so many concurrent users, and how many users that allows under an SLO."""
+
+from __future__ import annotations
+
+import itertools
+import json
+import math
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass, field
+from functools import lru_cache
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+
+from cloudbandit.catalogue.gpus import GPU, Profile, find_gpu
+from cloudbandit.catalogue.models import ModelSpec
+from cloudbandit.core.bundled import bundled
+from cloudbandit.core.errors import DataError, UnknownNameError, UsageError
+from cloudbandit.core.goal import SLO, resolve_metric
+
+LATENCIES = ("ttft_excl_accept", "nttft", "itl", "tpot", "e2e")
+PERCENTILES = ("p50", "p90", "p95", "p99")
+THROUGHPUTS = ("output_tok_per_s", "requests_per_s")
+FAILURES = ("failure_rate_excess", "failure_rate")
+METRICS = (*(f"{m}_{p}_ms" for m in LATENCIES for p in PERCENTILES), *THROUGHPUTS, *FAILURES)
+"""What a load test measures and an SLO may limit. ``failure_rate_excess`` is the share of requests that fail beyond those
+that fail with a single user, i.e. for want of capacity."""
+LOADS = (1, 2, 4, 8, 16, 32, 64, 128)
+"""Concurrent users of one engine that were measured."""
+_CONTRADICTION = 1.5
+
+Floats = npt.NDArray[np.float64]
+
+
+@dataclass(frozen=True, slots=True)
+class Workload:
+    """Lengths of requests, in tokens.
+
+    Args:
+        input_mean, output_mean: means over requests.
+        longest: prompt and output of the longest request together; an engine must hold its KV cache.
+    """
+
+    name: str
+    input_mean: float
+    output_mean: float
+    longest: float
+
+    def __post_init__(self) -> None:
+        if not (self.input_mean >= 1 and self.output_mean >= 1 and self.longest < math.inf):
+            raise UsageError(f"a workload needs at least one input and one output token per request, got {self}")
+
+    @classmethod
+    def fixed(cls, input_tokens: float, output_tokens: float) -> Workload:
+        """Every request has these lengths."""
+        return cls(
+            f"{input_tokens:g} in, {output_tokens:g} out", input_tokens, output_tokens, input_tokens + output_tokens
+        )
+
+
+@lru_cache(maxsize=1)
+def llm_pilot_workload() -> Workload:
+    """The 929 requests that every load test of LLM-Pilot replayed."""
+    lengths = np.loadtxt(bundled() / "llm-pilot" / "requests.csv", delimiter=",", skiprows=1)
+    return Workload("llm-pilot", float(lengths[:, 0].mean()), float(lengths[:, 1].mean()), float(lengths.sum(1).max()))
+
+
+@dataclass(frozen=True, slots=True)
+class LoadTest:
+    """One model on one profile under so many concurrent users. Metrics as in `METRICS`; an unmeasured one is absent."""
+
+    model: str
+    profile: Profile
+    users: int
+    metrics: Mapping[str, float]
+
+
+@dataclass(frozen=True)
+class LoadTests:
+    """Load tests of several models.
+
+    Args:
+        tests: in any order; one per (model, profile, users).
+        models: what each named model is.
+    """
+
+    tests: Sequence[LoadTest]
+    models: Mapping[str, ModelSpec]
+    workload: Workload = field(default_factory=llm_pilot_workload)
+
+    def without(self, model: str) -> LoadTests:
+        """Every row of one model removed."""
+        return LoadTests([t for t in self.tests if t.model != model], self.models, self.workload)
+
+    def of(self, model: str) -> list[LoadTest]:
+        return [t for t in self.tests if t.model == model]
+
+    @property
+    def names(self) -> list[str]:
+        return sorted({t.model for t in self.tests})
+
+
+@lru_cache(maxsize=1)
+def llm_pilot() -> LoadTests:
+    """The bundled load tests: ten LLMs on fourteen GPU profiles, 1 to 128 users (LLM-Pilot, SC 2024; CDLA-Permissive-2.0)."""
+    import pandas as pd
+
+    folder = bundled() / "llm-pilot"
+    configs = json.loads((folder / "models.json").read_text(encoding="utf-8"))["models"]
+    specs = {
+        name: ModelSpec.from_config({k: v for k, v in c.items() if k != "flash"}, name, flash=c["flash"])
+        for name, c in configs.items()
+    }
+    frame = pd.read_csv(folder / "loads.csv").sort_values(["model", "profile", "users"], kind="stable")
+    profiles = {str(g): find_gpu(str(g)) for g in frame["gpu"].unique()}
+    columns = [c for c in METRICS if c in frame.columns]
+    values = frame[columns].to_numpy(float)
+    tests = [
+        LoadTest(str(model), Profile(profiles[str(gpu)], int(n)), int(users), _known(columns, row))
+        for model, gpu, n, users, row in zip(
+            frame["model"], frame["gpu"], frame["gpus"], frame["users"], values, strict=True
+        )
+    ]
+    return LoadTests(with_excess(tests), specs)
+
+
+def _known(columns: Sequence[str], row: Floats) -> dict[str, float]:
+    return {name: float(v) for name, v in zip(columns, row, strict=True) if math.isfinite(v)}
+
+
+def with_excess(tests: Iterable[LoadTest]) -> list[LoadTest]:
+    """Fill in ``failure_rate_excess``: the failure rate less that of the same curve at its lowest load."""
+    tests = list(tests)
+    base: dict[tuple[str, tuple[str, int]], tuple[int, float]] = {}
+    for t in tests:
+        key = (t.model, t.profile.key)
+        if "failure_rate" in t.metrics and (key not in base or t.users < base[key][0]):
+            base[key] = (t.users, t.metrics["failure_rate"])
+    out = []
+    for t in tests:
+        if "failure_rate" in t.metrics:
+            excess = max(0.0, t.metrics["failure_rate"] - base[t.model, t.profile.key][1])
+            t = LoadTest(t.model, t.profile, t.users, {**t.metrics, "failure_rate_excess": excess})
+        out.append(t)
+    return out
+
+
+def read_measurements(path: str | Path, model: str, gpus: dict[str, GPU] | None = None) -> list[LoadTest]:
+    """Load tests of one model from a CSV file, or a JSON list of objects: ``gpu``, ``gpus`` (per engine), ``users``, and metrics
+    by name.
+
+    Raises:
+        DataError: the file cannot be read, a column is missing, or two rows contradict each other; the message says which.
+    """
+    import pandas as pd
+
+    path = Path(path).expanduser()
+    try:
+        frame = pd.DataFrame(json.loads(path.read_text())) if path.suffix == ".json" else pd.read_csv(path)
+    except FileNotFoundError:
+        raise DataError(f"there are no measurements at {path}") from None
+    except (ValueError, OSError) as error:
+        raise DataError(f"{path} cannot be read: {error}") from None
+    missing = [c for c in ("gpu", "gpus", "users") if c not in frame.columns]
+    if missing:
+        raise DataError(
+            f"{path} lacks {', '.join(missing)}; it needs gpu, gpus, users, and metrics such as nttft_p50_ms"
+        )
+    named: dict[str, str] = {}
+    for column in map(str, frame.columns):
+        try:
+            named[column] = metric_name(column)
+        except UnknownNameError:
+            continue
+    if not named:
+        raise DataError(
+            f"{path} has no metric; its columns are {', '.join(map(str, frame.columns))}; known: {', '.join(METRICS)}"
+        )
+    tests = []
+    for line, (_, row) in enumerate(frame.iterrows(), start=2):
+        tests.append(_test(path, line, row, named, model, gpus))
+    return merged(tests)
+
+
+def _test(
+    path: Path, line: int, row: Any, named: Mapping[str, str], model: str, gpus: dict[str, GPU] | None
+) -> LoadTest:
+    try:
+        users, count = float(row["users"]), float(row["gpus"])
+        if not (users >= 1 and count >= 1 and users == int(users) and count == int(count)):
+            raise ValueError
+        metrics = {metric: float(row[c]) for c, metric in named.items() if math.isfinite(float(row[c]))}
+    except (TypeError, ValueError):
+        raise DataError(f"{path} line {line}: users and gpus must be whole numbers ≥ 1, and metrics numbers") from None
+    if any(v < 0 for v in metrics.values()):
+        raise DataError(f"{path} line {line}: a metric is negative: {metrics}")
+    return LoadTest(model, Profile(find_gpu(str(row["gpu"]), gpus), int(count)), int(users), metrics)
+
+
+def merged(tests: Iterable[LoadTest]) -> list[LoadTest]:
+    """One test per (model, profile, users): repeats are averaged, contradictions refused.
+
+    Raises:
+        DataError: two repeats differ by more than a factor of 1.5, or within a test a higher percentile is the lower one.
+    """
+    groups: dict[tuple[str, tuple[str, int], int], list[LoadTest]] = {}
+    for t in tests:
+        groups.setdefault((t.model, t.profile.key, t.users), []).append(t)
+    out = []
+    for some in groups.values():
+        first = some[0]
+        where = f"{first.model} on {first.profile} at {first.users} users"
+        metrics: dict[str, float] = {}
+        for name in dict.fromkeys(m for t in some for m in t.metrics):
+            values = [t.metrics[name] for t in some if name in t.metrics]
+            if name not in FAILURES and max(values) > _CONTRADICTION * min(values):
+                raise DataError(
+                    f"measurements of {where} contradict each other: {name} is {min(values):g} and {max(values):g}. "
+                    "Cure: measure again, and leave the wrong row out"
+                )
+            metrics[name] = float(np.mean(values))
+        for stem in LATENCIES:
+            known = [(p, metrics[f"{stem}_{p}_ms"]) for p in PERCENTILES if f"{stem}_{p}_ms" in metrics]
+            for (low, a), (high, b) in itertools.pairwise(known):
+                if a > b:
+                    raise DataError(
+                        f"measurements of {where} contradict each other: {stem} {low} is {a:g} ms, {high} {b:g} ms"
+                    )
+        out.append(LoadTest(first.model, first.profile, first.users, metrics))
+    return with_excess(out)
+
+
+def metric_name(name: str) -> str:
+    """The metric meant: without a statistic the median, and ``ttft`` without the accept time, which is what was measured.
+
+    Raises:
+        UnknownNameError: no such metric.
+    """
+    text = name.replace("ttft_", "ttft_excl_accept_", 1) if name.startswith("ttft_") and "excl" not in name else name
+    text = {"throughput_tok_per_s": "output_tok_per_s", "throughput_tok_s": "output_tok_per_s"}.get(text, text)
+    try:
+        return resolve_metric(text, METRICS)
+    except UnknownNameError:
+        raise UnknownNameError("metric", name, METRICS) from None
+
+
+def parse_slos(slos: Iterable[str | SLO], max_failure_rate: float | None = 0.01) -> tuple[SLO, ...]:
+    """SLOs with their metrics' full names; without one on failures, ``failure_rate_excess`` is limited too.
+
+    Raises:
+        UsageError: unknown metric, a limit that makes no sense, or two SLOs that exclude each other.
+    """
+    out: list[SLO] = []
+    for given in slos:
+        slo = SLO.parse(given) if isinstance(given, str) else given
+        slo = SLO(metric_name(slo.metric), slo.limit, slo.at_most)
+        if slo.at_most and (slo.limit < 0 or (slo.limit == 0 and slo.metric not in FAILURES)):
+            raise UsageError(f"{slo} can never be met: {slo.metric} is > 0")
+        if slo.at_most == (slo.metric in THROUGHPUTS):
+            better = ">=" if slo.metric in THROUGHPUTS else "<="
+            raise UsageError(f"{slo} asks for a worse service; write {slo.metric}{better}{slo.limit:g}")
+        out.append(slo)
+    if not out:
+        raise UsageError(
+            "there is no SLO, so the cheapest machine that starts would do; give at least one, e.g. nttft_ms<=100"
+        )
+    if max_failure_rate is not None and not any(s.metric in FAILURES for s in out):
+        out.append(SLO("failure_rate_excess", max_failure_rate))
+    return tuple(out)
+
+
+def meets(slo: SLO, values: Floats, loads: npt.ArrayLike, users: float) -> npt.NDArray[np.bool_]:
+    """Whether each load meets one SLO. A throughput is the fleet's: ``users`` concurrent users, each engine at that load.
+
+    Args:
+        values: the metric of one engine, last axis = loads; NaN where unknown, which is a violated SLO.
+    """
+    if slo.metric in THROUGHPUTS:
+        values = values * (users / np.asarray(loads, float))
+    with np.errstate(invalid="ignore"):
+        return values <= slo.limit if slo.at_most else values >= slo.limit
+
+
+def prefix(ok: npt.NDArray[np.bool_]) -> npt.NDArray[np.bool_]:
+    """Loads up to the first violation, along the last axis (LLM-Pilot, u_max)."""
+    return np.logical_and.accumulate(ok, axis=-1)
+
+
+def max_users(ok: npt.NDArray[np.bool_], loads: npt.ArrayLike) -> npt.NDArray[np.int64]:
+    """The largest load up to which every load is ok, along the last axis; 0 if the first is not."""
+    count = prefix(ok).sum(-1)
+    steps: npt.NDArray[np.int64] = np.concatenate([np.zeros(1, np.int64), np.asarray(loads, np.int64)])
+    out: npt.NDArray[np.int64] = steps[count]
+    return out
