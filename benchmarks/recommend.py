@@ -26,7 +26,7 @@ from cloudbandit.recommend.assess.evaluation import (
     NTTFT,
     PAPER,
     STATIC_COUNTS,
-    Summary,
+    Assessment,
     evaluate,
     from_samples,
     so_score,
@@ -38,7 +38,7 @@ from cloudbandit.recommend.assess.nested import (
     Folds,
     choose_entry,
     coverage,
-    few_shot,
+    few_shot_curve,
     nested,
     percentage_error,
 )
@@ -93,7 +93,7 @@ def static(truth):
         others = [m for m, s in keys if s == setting and m != model]
         best = max(policies, key=lambda p: so_score([by[p][m, setting] for m in others])[2])
         chosen.append(by[best][model, setting])
-    return Summary(chosen)
+    return Assessment(chosen)
 
 
 def per_slo(file, truth):
@@ -103,15 +103,15 @@ def per_slo(file, truth):
         samples = published.from_frame(frame, truth, two_shot=False)
         settings = [s for s in GRID if (s.nttft_ms, s.itl_ms) == (nttft, itl)]
         graded += evaluate(truth, settings, from_samples(samples, 0.5)).graded
-    return Summary(graded)
+    return Assessment(graded)
 
 
 def at_paper(summary):
-    return Summary([g for g in summary.graded if g.setting == PAPER])
+    return Assessment([g for g in summary.graded if g.setting == PAPER])
 
 
 def few(folds, truth, chosen, **options):
-    grid = few_shot(folds, truth, chosen, GRID, **options)
+    grid = few_shot_curve(folds, truth, chosen, GRID, **options)
     return [row(g, at_paper(g)) | {"measurements": k} for k, g in enumerate(grid)]
 
 
@@ -248,13 +248,13 @@ def run(args):
     policy = static(truth)
     out["zero_shot"]["static"] = row(policy, at_paper(policy))
     try:
-        for method in published.METHODS:
+        for method in published.PUBLISHED:
             theirs = evaluate(truth, GRID, published.decider(method, truth))
             out["zero_shot"][f"{method} (published)"] = row(theirs, at_paper(theirs))
             out["against"][method] = paired(best, theirs)
     except DatasetError as error:
         say(str(error))
-    for method in baselines.METHODS:
+    for method in baselines.BASELINES:
         theirs = evaluate(truth, GRID, from_samples(baselines.predictions(method, tests, truth), 0.5))
         out["zero_shot"][f"{method} (written again)"] = row(theirs, at_paper(theirs))
         out["against"][f"{method} (written again)"] = paired(best, theirs)
@@ -285,7 +285,7 @@ def run(args):
     aware_samples = {t.model: folds.samples(result.chosen[t.model][0], t, t.model) for t in aware}
     paper_rule = {t.model: result.chosen[t.model][1] for t in aware}
     graded = [g for t in aware for g in evaluate([t], GRID, from_samples(aware_samples, paper_rule[t.model])).graded]
-    out["zero_shot_failure_aware"] = row(Summary(graded), at_paper(Summary(graded)))
+    out["zero_shot_failure_aware"] = row(Assessment(graded), at_paper(Assessment(graded)))
     out["entries"] = ["{} / {}".format(*e) for e in ENTRIES]
     out["seconds"] = round(time.perf_counter() - started, 1)
     return out

@@ -16,7 +16,7 @@ import numpy as np
 from cloudbandit import Budget, Study
 from cloudbandit.optimizers.registry import make_factory
 from cloudbandit.recommend import Recommender, llm_pilot, paper_offers
-from cloudbandit.recommend.fleet import FleetGoal, LoadCurves, few_shot
+from cloudbandit.recommend.fleet import FleetGoal, LoadCurves, few_shot_factory
 
 SETTINGS = (((100, 50), 200), ((20, 40), 200), ((50, 75), 1000), ((10, 30), 50))
 METHODS = ("cloudbandit:gp", "gp", "price-order", "random-wor")
@@ -59,8 +59,10 @@ def main():
             def advise(model=model, slos=slos, users=users, objective=objective):
                 return recommender.advise(model, objective.offers.values(), slos, users, risk="utility", unseen=True)
 
-            first = run(few_shot(advise, lambda c, objective=objective: objective.offer(c).profile, stop_below=0.0), 0)
-            stopped = run(few_shot(advise, lambda c, objective=objective: objective.offer(c).profile), 0)
+            first = run(
+                few_shot_factory(advise, lambda c, objective=objective: objective.offer(c).profile, stop_below=0.0), 0
+            )
+            stopped = run(few_shot_factory(advise, lambda c, objective=objective: objective.offer(c).profile), 0)
             found.setdefault("recommender", {}).setdefault(model, []).append(trials_to_optimum(first, best) or n + 1)
             kept = stopped.incumbent.score.values[0] / best - 1 if stopped.incumbent else 1.0
             found.setdefault("stops after", {}).setdefault(model, []).append(stopped.evaluations)

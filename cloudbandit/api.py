@@ -15,7 +15,8 @@ from cloudbandit.core.space import Domain
 from cloudbandit.core.store import Store
 from cloudbandit.core.study import Study
 from cloudbandit.objectives.function import Function, FunctionObjective
-from cloudbandit.optimizers.registry import DEFAULT, make_factory
+from cloudbandit.optimizers import DEFAULT
+from cloudbandit.optimizers.registry import make_factory
 
 
 def minimize(

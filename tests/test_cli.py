@@ -13,7 +13,7 @@ from cloudbandit import Result, Status, minimize
 from cloudbandit.cli import main
 from cloudbandit.cli.compare import compare
 from cloudbandit.cli.replay import replay
-from cloudbandit.optimizers.registry import DEFAULT
+from cloudbandit.optimizers import DEFAULT
 
 WORKLOAD = "llama-3.1-70b|chat|2000tok|spot"
 DEMO = ["replay", "llm-serving", "--workload", WORKLOAD, "--minimize", "usd_per_h", "--slo", "ttft_ms<=1000"]

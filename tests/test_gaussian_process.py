@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 from cloudbandit.optimizers.gaussian_process import (
     _JITTER,
     LENGTH_SCALES,
-    GaussianProcess,
+    CandidateGP,
     expected_improvement,
     probability_below,
     relevance_scales,
@@ -48,7 +48,7 @@ def test_updates_equal_the_closed_form(seed, n):
     observed = rng.choice(40, n, replace=False)
     y = rng.normal(size=n)
     y = (y - y.mean()) / y.std()
-    model = GaussianProcess(features, capacity=4)
+    model = CandidateGP(features, capacity=4)
     for i in observed:
         model.add(int(i))
     p = model.posterior(y)
@@ -66,13 +66,13 @@ def test_a_length_scale_per_group_is_a_scaled_column():
     rng = np.random.default_rng(2)
     features, y = rng.random((20, 4)), rng.normal(size=6)
     scales = relevance_scales(3, 20)
-    grouped = GaussianProcess(features, scales, np.array([0, 1, 1, 2]))
+    grouped = CandidateGP(features, scales, np.array([0, 1, 1, 2]))
     for i in range(6):
         grouped.add(i)
     p = grouped.posterior(y)
     assert len(p.weight) == len(scales) > len(LENGTH_SCALES)
     for s in (0, len(LENGTH_SCALES), len(scales) - 1):
-        single = GaussianProcess(features / scales[s][[0, 1, 1, 2]], (1.0,))
+        single = CandidateGP(features / scales[s][[0, 1, 1, 2]], (1.0,))
         for i in range(6):
             single.add(i)
         np.testing.assert_allclose(p.mean[s], single.posterior(y).mean[0], atol=1e-6)
@@ -83,7 +83,7 @@ def test_relevance_is_seen_in_the_weights():
     """Of two columns only the first matters: scales that are short on it and long on the other explain the targets better."""
     rng = np.random.default_rng(3)
     features = rng.random((60, 2))
-    model = GaussianProcess(features, ((0.3, 10.0), (10.0, 0.3), (0.3, 0.3)), np.array([0, 1]))
+    model = CandidateGP(features, ((0.3, 10.0), (10.0, 0.3), (0.3, 0.3)), np.array([0, 1]))
     for i in range(25):
         model.add(i)
     weight = model.posterior(np.sin(6 * features[:25, 0])).weight
@@ -94,7 +94,7 @@ def test_repeats_make_a_model_sure_of_what_it_has_not_seen_unless_plateaus_are_a
     features = np.array([[0.0], [5.0], [10.0], [15.0]])  # far apart: each is news
 
     def ratio(observed):
-        models = [GaussianProcess(features, (0.3,), plateaus=plateaus) for plateaus in (False, True)]
+        models = [CandidateGP(features, (0.3,), plateaus=plateaus) for plateaus in (False, True)]
         for model, i in itertools.product(models, observed):
             model.add(i)
         y = np.array([0.0, 1.0, 0.5])[observed]
@@ -108,7 +108,7 @@ def test_repeats_make_a_model_sure_of_what_it_has_not_seen_unless_plateaus_are_a
 def test_pop_undoes_add():
     rng = np.random.default_rng(0)
     features, y = rng.random((20, 2)), rng.normal(size=3)
-    model = GaussianProcess(features, capacity=2)
+    model = CandidateGP(features, capacity=2)
     for i in (3, 7, 11):
         model.add(i)
     before = model.posterior(y)
@@ -122,7 +122,7 @@ def test_pop_undoes_add():
 
 def test_acquisitions_agree_with_sampling():
     rng = np.random.default_rng(1)
-    model = GaussianProcess(rng.random((15, 2)))
+    model = CandidateGP(rng.random((15, 2)))
     for i in range(5):
         model.add(i)
     p = model.posterior(rng.normal(size=5))
@@ -134,7 +134,7 @@ def test_acquisitions_agree_with_sampling():
 
 
 def test_one_observation_and_repeats_are_fine():
-    model = GaussianProcess(np.array([[0.0], [0.5], [1.0]]))
+    model = CandidateGP(np.array([[0.0], [0.5], [1.0]]))
     model.add(0)
     p = model.posterior(np.array([2.0]))
     assert np.isfinite(p.mean).all()

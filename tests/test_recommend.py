@@ -19,8 +19,8 @@ from cloudbandit.recommend import (
     ModelSpec,
     Profile,
     Recommender,
+    RequestLengths,
     ServingOffer,
-    Workload,
     catalogue_offers,
     find_gpu,
     llm_pilot,
@@ -408,7 +408,7 @@ def test_wrong_risk_loads_and_workloads_are_refused():
     with pytest.raises(UsageError, match="increasing whole numbers"):
         Recommender().advise("llama-13b", None, PAPER, 10, loads=(2, 1))
     with pytest.raises(UsageError, match="at least one input"):
-        Workload.fixed(0, 10)
+        RequestLengths.fixed(0, 10)
     with pytest.raises(UnknownNameError, match=r"config\.json"):
         recommend("gpt-99", slo=PAPER, users=10)
 

@@ -20,9 +20,9 @@ from cloudbandit.recommend.assess import baselines, published
 from cloudbandit.recommend.assess.evaluation import (
     GRID,
     PAPER,
+    Assessment,
     Graded,
     Setting,
-    Summary,
     evaluate,
     from_samples,
     grade,
@@ -30,7 +30,7 @@ from cloudbandit.recommend.assess.evaluation import (
     static_policy,
     truths,
 )
-from cloudbandit.recommend.assess.nested import ENTRIES, Folds, coverage, few_shot, nested
+from cloudbandit.recommend.assess.nested import ENTRIES, Folds, coverage, few_shot_curve, nested
 from cloudbandit.tables import registry
 
 ROOT = Path(__file__).parent.parent
@@ -61,7 +61,7 @@ def test_the_score_is_a_harmonic_mean_of_success_and_thrift():
     assert so == pytest.approx(2 * 0.5 * 0.75 / 1.25)
     assert so_score([graded(True, 3.0)])[2] == 0
     assert math.isnan(so_score([graded(False, 0.0)])[1])
-    summary = Summary([graded(True, 0.25), graded(False, 0.0), graded(True, 7.0)])
+    summary = Assessment([graded(True, 0.25), graded(False, 0.0), graded(True, 7.0)])
     assert summary.util == pytest.approx(0.25)
 
 
@@ -89,7 +89,7 @@ def test_failures_change_the_oracle_of_one_model(truth):
 @pytest.mark.dataset("llm-pilot/scores")
 def test_published_scores_are_recomputed_from_published_predictions(truth):
     expected = pd.read_csv(registry.dataset_path("llm-pilot/scores"), index_col=0)
-    for method in published.METHODS:
+    for method in published.PUBLISHED:
         found = so_score(evaluate(truth, [PAPER], published.decider(method, truth)).graded)
         assert found == pytest.approx(tuple(expected.loc[method]), abs=1e-6), method
     for name, score in (("LLM-Pilot", 0.8007), ("PARIS", 0.6159), ("Morphling", 0.1667)):
@@ -194,7 +194,7 @@ def test_few_shot_measuring_helps_and_ends_at_the_truth():
     truth = truths(few)
     folds = Folds(few, size=64)
     chosen = {t.model: ("extra-trees", "utility") for t in truth}
-    steps = few_shot(folds, truth, chosen, GRID[::6], steps=10)
+    steps = few_shot_curve(folds, truth, chosen, GRID[::6], steps=10)
     utils = [s.util for s in steps]
     assert utils[3] > utils[0]
     assert utils[-1] == pytest.approx(1)

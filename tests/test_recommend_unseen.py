@@ -13,11 +13,11 @@ from typer.testing import CliRunner
 from cloudbandit import Budget, Store, Study
 from cloudbandit.cli import app
 from cloudbandit.core.errors import UnknownNameError, UsageError
-from cloudbandit.recommend import LoadTest, LoadTests, Recommender, Workload, llm_pilot, paper_offers
+from cloudbandit.recommend import LoadTest, LoadTests, Recommender, RequestLengths, llm_pilot, paper_offers
 from cloudbandit.recommend.assess.baselines import complete
-from cloudbandit.recommend.fleet import FleetGoal, LoadCurves, few_shot
+from cloudbandit.recommend.fleet import FleetGoal, LoadCurves, few_shot_factory
 from cloudbandit.surrogate.loads import LOADS
-from cloudbandit.surrogate.means import GaussianProcess, components, isotonic, training_set
+from cloudbandit.surrogate.means import LatencyGP, components, isotonic, training_set
 from cloudbandit.surrogate.model import Surrogate
 from cloudbandit.surrogate.physics import FEATURES, GROWING, features
 from cloudbandit.surrogate.residuals import Belief, Covariance, condition, fit_covariance, grid
@@ -118,11 +118,11 @@ def _training(n=40):
 def test_the_gaussian_process_has_the_right_gradient_and_takes_hyperparameters_over(monkeypatch):
     seen = _caught(monkeypatch)
     training = _training()
-    one = GaussianProcess(training)
+    one = LatencyGP(training)
     loss, start = seen[0]
     at = start + 0.1
     assert loss(at)[1] == pytest.approx(approx_fprime(at, lambda t: loss(t)[0], 1e-6), abs=0.02)
-    again = GaussianProcess(training, one.thetas)
+    again = LatencyGP(training, one.thetas)
     assert len(seen) == 1
     assert again(training.x) == pytest.approx(one(training.x))
 
@@ -246,7 +246,7 @@ def test_a_measurement_is_taken_as_it_is_and_changes_its_neighbours(recommender)
 def test_longer_requests_are_slower_and_say_that_they_are_extrapolated(recommender):
     short = recommender.recommend("llama-13b", None, ["ttft_ms<=500"], 50, unseen=True)
     long = recommender.recommend(
-        "llama-13b", None, ["ttft_ms<=500"], 50, unseen=True, workload=Workload.fixed(1500, 200)
+        "llama-13b", None, ["ttft_ms<=500"], 50, unseen=True, workload=RequestLengths.fixed(1500, 200)
     )
     assert any("extrapolated" in note for note in long.notes)
     assert not long.ranking or long.best.usd_per_h >= short.best.usd_per_h
@@ -259,7 +259,7 @@ def test_few_shot_as_a_study_finds_the_optimum_and_resumes(recommender, tmp_path
     def advise():
         return recommender.advise("llama-7b", list(objective.offers.values()), PAPER, 200, unseen=True)
 
-    factory = few_shot(advise, lambda c: objective.offer(c).profile)
+    factory = few_shot_factory(advise, lambda c: objective.offer(c).profile)
     goal = FleetGoal(200, PAPER)
 
     def run(trials, store=None):

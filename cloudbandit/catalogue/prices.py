@@ -199,7 +199,7 @@ def _duplicates(offers: Sequence[Offer]) -> dict[int, str]:
     return out
 
 
-def family(offer: Offer) -> tuple[str, str]:
+def instance_family(offer: Offer) -> tuple[str, str]:
     """Provider and instance type without its size: ``a3-highgpu-8g`` → ``a3-highgpu``."""
     return offer.provider, re.sub(r"[-.]\d*x?(large|g|metal)$", "", offer.instance_type)
 
@@ -212,8 +212,10 @@ def _disputed(offers: Sequence[Offer]) -> dict[int, str]:
     for (_, name), some in by_type.items():
         prices = [o.on_demand_usd_per_h for o in some]
         if max(prices) > MAX_REGION_RATIO * min(prices):
-            disputed[family(some[0])] = f"regions disagree on {name}: {min(prices):g} and {max(prices):g} USD/h"
-    return {i: disputed[family(o)] for i, o in enumerate(offers) if family(o) in disputed}
+            disputed[instance_family(some[0])] = (
+                f"regions disagree on {name}: {min(prices):g} and {max(prices):g} USD/h"
+            )
+    return {i: disputed[instance_family(o)] for i, o in enumerate(offers) if instance_family(o) in disputed}
 
 
 def _spot_reason(offer: Offer, offers: Sequence[Offer]) -> str:

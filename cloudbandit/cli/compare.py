@@ -21,15 +21,14 @@ from cloudbandit.cli.common import (
     out,
     print_json,
 )
+from cloudbandit.optimizers import DEFAULT, INNER
 
 
 @app.command()
 def compare(
     table: TableArgument,
     minimize: Minimize,
-    optimizers: Annotated[
-        str, typer.Option("--optimizers", help="Comma-separated.")
-    ] = "random,gp-ard,cloudbandit:gp-ard",
+    optimizers: Annotated[str, typer.Option("--optimizers", help="Comma-separated.")] = f"random,{INNER},{DEFAULT}",
     budgets: Annotated[str, typer.Option("--budgets", help="Comma-separated trials.")] = "11,22,33",
     seeds: Annotated[int, typer.Option("--seeds", help="Runs per workload, seeds 0 … N−1.")] = 10,
     workloads: Annotated[str | None, typer.Option("--workloads", help="Comma-separated; all by default.")] = None,

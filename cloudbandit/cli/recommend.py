@@ -16,7 +16,7 @@ if TYPE_CHECKING:
     from cloudbandit.catalogue.offers import ServingOffer
     from cloudbandit.recommend.advisor import Advisor, Measurement
     from cloudbandit.recommend.answer import Answer
-    from cloudbandit.surrogate.loads import Workload
+    from cloudbandit.surrogate.loads import RequestLengths
 
 LLM_PILOT, CATALOGUE = "llm-pilot", "catalogue"
 
@@ -134,12 +134,12 @@ def _offers(
     return found, notes
 
 
-def _workload(inputs: float | None, outputs: float | None) -> Workload | None:
-    from cloudbandit.surrogate.loads import Workload
+def _workload(inputs: float | None, outputs: float | None) -> RequestLengths | None:
+    from cloudbandit.surrogate.loads import RequestLengths
 
     if (inputs is None) != (outputs is None):
         raise UsageError("give both --input-tokens and --output-tokens, or neither")
-    return None if inputs is None or outputs is None else Workload.fixed(inputs, outputs)
+    return None if inputs is None or outputs is None else RequestLengths.fixed(inputs, outputs)
 
 
 def _print(answer: Answer, advisor: Advisor, following: Measurement | None, top: int, plot: Path | None) -> None:
@@ -195,7 +195,7 @@ def evaluate_recommender(
     """Leave-one-LLM-out on the bundled load tests, everything chosen inside; beside published methods where they are at hand."""
     from cloudbandit.core.errors import DatasetError
     from cloudbandit.recommend.assess import published
-    from cloudbandit.recommend.assess.evaluation import GRID, PAPER, Summary, evaluate, so_score, truths
+    from cloudbandit.recommend.assess.evaluation import GRID, PAPER, Assessment, evaluate, so_score, truths
     from cloudbandit.recommend.assess.nested import Folds, nested
     from cloudbandit.surrogate.loads import llm_pilot
 
@@ -208,14 +208,14 @@ def evaluate_recommender(
         folds = Folds(tests, progress=lambda text: status.update(f"training: {text}"))
         result = nested(folds, truth)  # the choice is always made on the grid
 
-        def only(summary: Summary) -> Summary:
-            return Summary([g for g in summary.graded if g.setting in settings])
+        def only(summary: Assessment) -> Assessment:
+            return Assessment([g for g in summary.graded if g.setting in settings])
 
         summaries = {"nested choice": only(result.summary())}
         summaries |= {f"{mean} / {rule}": only(s) for (mean, rule), s in result.entries.items()}
         missing = ""
         try:
-            for method in published.METHODS:
+            for method in published.PUBLISHED:
                 summaries[f"{method} (published)"] = evaluate(truth, settings, published.decider(method, truth))
         except DatasetError as error:
             missing = str(error)

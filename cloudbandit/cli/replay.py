@@ -24,6 +24,7 @@ from cloudbandit.cli.common import (
 from cloudbandit.cli.report import described, print_report, print_schedule, regret, stop_reason
 from cloudbandit.cli.stores import existing, pick
 from cloudbandit.core.errors import UsageError
+from cloudbandit.optimizers import DEFAULT
 
 if TYPE_CHECKING:
     from cloudbandit.replay.task import Task
@@ -35,7 +36,7 @@ def replay(
     workload: Annotated[str, typer.Option("--workload", help="One of the table's workloads.")],
     minimize: Minimize,
     slo: Slo = None,
-    optimizer: Annotated[str, typer.Option("--optimizer", help="See `cloudbandit optimizers`.")] = "cloudbandit:gp-ard",
+    optimizer: Annotated[str, typer.Option("--optimizer", help="See `cloudbandit optimizers`.")] = DEFAULT,
     budget: Annotated[int, typer.Option("--budget", help="Trials.")] = 33,
     seed: Annotated[int, typer.Option("--seed")] = 0,
     failures: Failures = "strict",

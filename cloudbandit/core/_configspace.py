@@ -130,8 +130,10 @@ class Leaf:
             for _ in range(1_000):
                 for drawn in self._sampler.sample_configuration(max(2, 2 * (n - len(kept)))):
                     values = {k: plain(v) for k, v in dict(drawn).items()}
-                    if all(values.get(k) == v for k, v in self.fixed.items()):
-                        kept.append({k: v for k, v in values.items() if k not in self.fixed})
+                    config = {k: v for k, v in values.items() if k not in self.fixed}
+                    # ConfigSpace (1.2) draws parameters whose conditions hang on an inactive parent
+                    if values.items() >= self.fixed.items() and self.why_not(config) is None:
+                        kept.append(config)
                 if len(kept) >= n:
                     return kept[:n]
         raise SpaceError(f"thousands of draws found no config with {self.fixed}; the slice is too thin to sample")

@@ -7,7 +7,7 @@ import threading
 import time
 from collections import Counter
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -39,14 +39,12 @@ class TrialRun:
 
     cancel: threading.Event
     deadline: float | None = None
-    partials: list[Mapping[str, float]] = field(default_factory=list)
 
     @property
     def cancelled(self) -> bool:
         return self.cancel.is_set()
 
     def report(self, partial: Mapping[str, float]) -> bool:
-        self.partials.append(dict(partial))
         return not self.cancelled
 
     def log(self, message: str) -> None:

@@ -25,7 +25,8 @@ from cloudbandit.core.trial import Observation
 from cloudbandit.engines.engine import Engine
 from cloudbandit.live.trial import LiveObjective
 from cloudbandit.loadgen.workloads import Closed, Empirical, Fixed, LogNormal, Open, Trace, Workload
-from cloudbandit.optimizers.registry import DEFAULT, make_factory
+from cloudbandit.optimizers import DEFAULT
+from cloudbandit.optimizers.registry import make_factory
 from cloudbandit.providers.local import LocalHost, LocalProvider
 
 KIND = "live"

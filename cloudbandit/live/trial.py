@@ -28,7 +28,7 @@ from cloudbandit.engines.engine import Engine
 from cloudbandit.engines.running import Running, StartFailed, running
 from cloudbandit.live.lease import lease
 from cloudbandit.loadgen import client
-from cloudbandit.loadgen.metrics import Summary, check_request_slos, summarize
+from cloudbandit.loadgen.metrics import LoadSummary, check_request_slos, summarize
 from cloudbandit.loadgen.workloads import Closed, Open, Trace, Workload, plan
 
 REASONS = {
@@ -263,6 +263,6 @@ def _level(load: Closed | Open | Trace) -> dict[str, float]:
     return {"rate_per_s": load.rate_per_s} if isinstance(load, Open) else {"speed": load.speed}
 
 
-def _short(summary: Summary) -> str:
+def _short(summary: LoadSummary) -> str:
     shown = ("ttft_p50_ms", "tpot_p50_ms", "output_tok_per_s", "failure_rate")
     return ", ".join(f"{m} {summary.metrics[m]:.4g}" for m in shown if m in summary.metrics)

@@ -2,7 +2,7 @@
 (`metrics`)."""
 
 from cloudbandit.loadgen.client import run
-from cloudbandit.loadgen.metrics import Summary, summarize
+from cloudbandit.loadgen.metrics import LoadSummary, summarize
 from cloudbandit.loadgen.workloads import Closed, Empirical, Fixed, LogNormal, Open, Trace, Workload, plan
 
 __all__ = [
@@ -11,7 +11,7 @@ __all__ = [
     "Fixed",
     "LogNormal",
     "Open",
-    "Summary",
+    "LoadSummary",
     "Trace",
     "Workload",
     "plan",

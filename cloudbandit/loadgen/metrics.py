@@ -86,7 +86,7 @@ def check_request_slos(slos: Sequence[SLO]) -> None:
             raise UsageError(f"goodput judges single requests, by {known}; got {slo}")
 
 
-def meets(record: Record, slos: Sequence[SLO]) -> bool:
+def request_meets(record: Record, slos: Sequence[SLO]) -> bool:
     """Whether one request meets every SLO. A failed request meets none.
 
     Raises:
@@ -124,7 +124,7 @@ def steady_window(records: Sequence[Record], warmup_s: float) -> tuple[float, fl
 
 
 @dataclass(frozen=True)
-class Summary:
+class LoadSummary:
     """What a load test measured.
 
     Attributes:
@@ -149,13 +149,13 @@ class Summary:
         return {name: (high - low) / (2 * _Z95) for name, (low, high) in self.intervals.items()}
 
 
-def summarize(records: Sequence[Record], *, warmup_s: float = 0.0, slos: Sequence[SLO] = ()) -> Summary:
+def summarize(records: Sequence[Record], *, warmup_s: float = 0.0, slos: Sequence[SLO] = ()) -> LoadSummary:
     """Metrics of the steady window.
 
     Args:
         records: of `client.run`.
         warmup_s: left out at the start.
-        slos: for the goodput; see `meets`.
+        slos: for the goodput; see `request_meets`.
 
     Raises:
         UsageError: the window holds no request.
@@ -183,10 +183,10 @@ def summarize(records: Sequence[Record], *, warmup_s: float = 0.0, slos: Sequenc
     metrics["failure_rate"] = 1.0 - len(good) / len(inside)
     metrics |= _rates(records, begin, end)
     if slos:
-        metrics["goodput_requests_per_s"] = sum(meets(r, slos) for r in inside) / (end - begin)
+        metrics["goodput_requests_per_s"] = sum(request_meets(r, slos) for r in inside) / (end - begin)
     counted = [r for r in good if r.get("output_tokens")]
     chunks = sum(len(r["chunk_s"]) for r in counted)
-    return Summary(
+    return LoadSummary(
         metrics,
         intervals,
         dict(sorted(failures.items())),

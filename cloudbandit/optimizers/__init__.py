@@ -1,1 +1,6 @@
-"""Optimizers, one method a file. Names resolve in `cloudbandit.optimizers.registry`."""
+"""Optimizers: one method a file; `registry` knows them by name."""
+
+BANDIT = "cloudbandit"
+INNER = "gp-ard"
+DEFAULT = f"{BANDIT}:{INNER}"
+"""The default optimizer, of everything: CloudBandit around `INNER`."""

@@ -49,7 +49,7 @@ class Posterior(NamedTuple):
     sd: Array
 
 
-class GaussianProcess:
+class CandidateGP:
     """See the module's text.
 
     Args:

@@ -22,7 +22,7 @@ from cloudbandit.core.goal import SLO, best, losses
 from cloudbandit.core.protocols import Problem
 from cloudbandit.core.trial import Candidate, Observation
 from cloudbandit.optimizers.gaussian_process import (
-    GaussianProcess,
+    CandidateGP,
     expected_improvement,
     lower_confidence_bound,
     probability_below,
@@ -40,7 +40,7 @@ class GPOptimizer(BaseOptimizer):
     """``gp``; ``gp-ard`` with ``relevance``.
 
     Args:
-        relevance: also length scales per parameter, and plateaus are allowed for; see `GaussianProcess`.
+        relevance: also length scales per parameter, and plateaus are allowed for; see `CandidateGP`.
         initial: random points before the model is used, at most (one per arm is enough inside CloudBandit): by default 3,
             or 1 in a domain of one arm.
         acquisition: ``"ei"`` or ``"lcb"``.
@@ -69,7 +69,7 @@ class GPOptimizer(BaseOptimizer):
         self._acquisition, self._kappa, self._log, self._relevance = acquisition, kappa, log, relevance
         self._stop, self._stop_after = stop, stop_after
         self._listed = problem.domain.enumerable
-        self._model: GaussianProcess | None = None
+        self._model: CandidateGP | None = None
         self._logged, self._gain = False, np.inf
 
     def _suggest(self) -> Candidate | None:
@@ -95,12 +95,12 @@ class GPOptimizer(BaseOptimizer):
         few = len(self.observations) + self._pending.total() < self._initial
         return few or not any(o.score is not None and o.score.values for o in self.observations)
 
-    def _new_model(self, features: Array) -> GaussianProcess:
+    def _new_model(self, features: Array) -> CandidateGP:
         groups = self.domain.feature_groups
         if not self._relevance or not len(groups):
-            return GaussianProcess(features)
+            return CandidateGP(features)
         scales = relevance_scales(int(groups[-1]) + 1, len(features))
-        return GaussianProcess(features, scales, groups, plateaus=True)
+        return CandidateGP(features, scales, groups, plateaus=True)
 
     def _suggest_sampled(self) -> Candidate | None:
         if self._knows_too_little():
@@ -137,7 +137,7 @@ class GPOptimizer(BaseOptimizer):
                     out.append(Candidate(centre.arm, config))
         return out
 
-    def _value(self, model: GaussianProcess, pending: Sequence[int]) -> Array:
+    def _value(self, model: CandidateGP, pending: Sequence[int]) -> Array:
         """The acquisition of every candidate, shape ``(N,)``."""
         targets, incumbent = self._targets()
         failed = self._failed()

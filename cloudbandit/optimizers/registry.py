@@ -18,11 +18,9 @@ from typing import Any
 from cloudbandit.core.bandit import CloudBandit
 from cloudbandit.core.errors import UnknownNameError, UsageError
 from cloudbandit.core.protocols import Factory, Optimizer, Problem
+from cloudbandit.optimizers import BANDIT, INNER
 
 GROUP = "cloudbandit.optimizers"
-BANDIT = "cloudbandit"
-INNER = "gp-ard"
-DEFAULT = f"{BANDIT}:{INNER}"
 
 
 @dataclass(frozen=True)

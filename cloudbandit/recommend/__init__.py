@@ -10,7 +10,7 @@ from cloudbandit.catalogue.offers import ServingOffer, catalogue_offers, paper_o
 from cloudbandit.recommend.advisor import Advisor, Measurement
 from cloudbandit.recommend.answer import Answer, Recommendation
 from cloudbandit.recommend.recommender import Recommender, recommend
-from cloudbandit.surrogate.loads import LoadTest, LoadTests, Workload, llm_pilot, read_measurements
+from cloudbandit.surrogate.loads import LoadTest, LoadTests, RequestLengths, llm_pilot, read_measurements
 
 __all__ = [
     "GPU",
@@ -24,7 +24,7 @@ __all__ = [
     "Recommendation",
     "Recommender",
     "ServingOffer",
-    "Workload",
+    "RequestLengths",
     "catalogue_offers",
     "find_gpu",
     "llm_pilot",

@@ -26,7 +26,7 @@ from cloudbandit.recommend.decision import (
     utilities,
     worth_of_measuring,
 )
-from cloudbandit.surrogate.loads import LOADS, THROUGHPUTS, LoadTest, Workload, meets, merged, parse_slos
+from cloudbandit.surrogate.loads import LOADS, THROUGHPUTS, LoadTest, RequestLengths, meets, merged, parse_slos
 from cloudbandit.surrogate.model import Surrogate, from_log, to_log
 
 Floats = npt.NDArray[np.float64]
@@ -101,7 +101,7 @@ class Advisor:
         slos: Iterable[str | SLO],
         users: int,
         *,
-        workload: Workload | None = None,
+        workload: RequestLengths | None = None,
         measured: Iterable[LoadTest] = (),
         risk: str | float = "median",
         loads: Sequence[int] = LOADS,

@@ -176,7 +176,7 @@ class FewShot(BaseOptimizer):
             self._advisor.exclude(profile)
 
 
-def few_shot(
+def few_shot_factory(
     advise: Callable[[], Advisor], profile: Callable[[Candidate], Profile], stop_below: float = STOP_BELOW
 ) -> Factory:
     """A factory of `FewShot` for `cloudbandit.Study`."""

@@ -13,7 +13,7 @@ from cloudbandit.core.errors import DataError, UnknownNameError
 from cloudbandit.core.goal import SLO
 from cloudbandit.recommend.advisor import Advisor
 from cloudbandit.recommend.answer import Answer
-from cloudbandit.surrogate.loads import LOADS, LoadTest, LoadTests, Workload, llm_pilot
+from cloudbandit.surrogate.loads import LOADS, LoadTest, LoadTests, RequestLengths, llm_pilot
 from cloudbandit.surrogate.model import DEFAULT_MEAN, Surrogate
 
 
@@ -78,7 +78,7 @@ class Recommender:
         slos: Iterable[str | SLO],
         users: int,
         *,
-        workload: Workload | None = None,
+        workload: RequestLengths | None = None,
         measurements: Iterable[LoadTest] = (),
         risk: str | float = "median",
         unseen: bool = False,
@@ -128,7 +128,7 @@ def _default() -> Recommender:
 def recommend(
     model: str | Path | ModelSpec,
     offers: Iterable[ServingOffer] | None = None,
-    workload: Workload | None = None,
+    workload: RequestLengths | None = None,
     slo: str | SLO | Iterable[str | SLO] = (),
     users: int = 0,
     measurements: Iterable[LoadTest] = (),

@@ -35,7 +35,7 @@ Floats = npt.NDArray[np.float64]
 
 
 @dataclass(frozen=True, slots=True)
-class Workload:
+class RequestLengths:
     """Lengths of requests, in tokens.
 
     Args:
@@ -53,7 +53,7 @@ class Workload:
             raise UsageError(f"a workload needs at least one input and one output token per request, got {self}")
 
     @classmethod
-    def fixed(cls, input_tokens: float, output_tokens: float) -> Workload:
+    def fixed(cls, input_tokens: float, output_tokens: float) -> RequestLengths:
         """Every request has these lengths."""
         return cls(
             f"{input_tokens:g} in, {output_tokens:g} out", input_tokens, output_tokens, input_tokens + output_tokens
@@ -61,10 +61,12 @@ class Workload:
 
 
 @lru_cache(maxsize=1)
-def llm_pilot_workload() -> Workload:
+def llm_pilot_workload() -> RequestLengths:
     """The 929 requests that every load test of LLM-Pilot replayed."""
     lengths = np.loadtxt(bundled() / "llm-pilot" / "requests.csv", delimiter=",", skiprows=1)
-    return Workload("llm-pilot", float(lengths[:, 0].mean()), float(lengths[:, 1].mean()), float(lengths.sum(1).max()))
+    return RequestLengths(
+        "llm-pilot", float(lengths[:, 0].mean()), float(lengths[:, 1].mean()), float(lengths.sum(1).max())
+    )
 
 
 @dataclass(frozen=True, slots=True)
@@ -88,7 +90,7 @@ class LoadTests:
 
     tests: Sequence[LoadTest]
     models: Mapping[str, ModelSpec]
-    workload: Workload = field(default_factory=llm_pilot_workload)
+    workload: RequestLengths = field(default_factory=llm_pilot_workload)
 
     def without(self, model: str) -> LoadTests:
         """Every row of one model removed."""

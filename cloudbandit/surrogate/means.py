@@ -79,7 +79,7 @@ def extra_trees(training: Training, seed: int, like: Mean | None = None) -> Mean
     return lambda x: np.asarray(model.predict(x), float).reshape(len(x), columns)
 
 
-class GaussianProcess:
+class LatencyGP:
     """Linear part, squared exponential with one length scale each for model, hardware and load features, and random effects per
     LLM and per curve that a new LLM does not share.
 
@@ -105,7 +105,7 @@ class GaussianProcess:
 
 def gaussian_process(training: Training, seed: int, like: Mean | None = None) -> Mean:
     """A Gaussian process. ``like``: one fitted on a superset, whose hyperparameters are taken over."""
-    return GaussianProcess(training, like.thetas if isinstance(like, GaussianProcess) else None)
+    return LatencyGP(training, like.thetas if isinstance(like, LatencyGP) else None)
 
 
 _GROUPS = (_MODEL_FEATURES, _OTHER_FEATURES, _LOAD_FEATURES)

@@ -24,7 +24,7 @@ from cloudbandit.surrogate.loads import (
     THROUGHPUTS,
     LoadTest,
     LoadTests,
-    Workload,
+    RequestLengths,
 )
 from cloudbandit.surrogate.means import Mean, components, fit_component, isotonic, one_thread, training_set
 from cloudbandit.surrogate.physics import features, workload_offset
@@ -56,7 +56,7 @@ def grows_with_users(metric: str) -> bool:
     return metric not in THROUGHPUTS
 
 
-def family(metric: str) -> str:
+def quantity(metric: str) -> str:
     """Metrics of one family are percentiles of one quantity, and are ordered."""
     return next((f for f in LATENCIES if metric.startswith(f)), metric)
 
@@ -241,7 +241,7 @@ class Surrogate:
         loads: Sequence[int],
         metric: str,
         measured: Sequence[LoadTest] = (),
-        workload: Workload | None = None,
+        workload: RequestLengths | None = None,
     ) -> Belief:
         """Of the metric's logarithm (`to_log`) at every profile and load, profile by profile, given measurements of the model.
         Measurements elsewhere (on another profile, at another load) count too."""
@@ -264,7 +264,12 @@ class Surrogate:
         return Belief(belief.mean[:n], belief.covariance[:n, :n])
 
     def _prior(
-        self, model: ModelSpec, profiles: Sequence[Profile], levels: Sequence[int], metric: str, workload: Workload
+        self,
+        model: ModelSpec,
+        profiles: Sequence[Profile],
+        levels: Sequence[int],
+        metric: str,
+        workload: RequestLengths,
     ) -> Floats:
         """The point model, (profiles, levels); the latest few are kept."""
         key = (model, tuple(profiles), tuple(levels), metric, workload)
@@ -285,7 +290,7 @@ class Surrogate:
         loads: Sequence[int],
         metrics: Sequence[str],
         measured: Sequence[LoadTest] = (),
-        workload: Workload | None = None,
+        workload: RequestLengths | None = None,
         size: int = 256,
     ) -> dict[str, Floats]:
         """Joint draws of each metric in its own unit, (size, profiles, loads): monotone in users where the metric is, and
@@ -295,11 +300,11 @@ class Surrogate:
         """
         self.fit(metrics)
         out: dict[str, Floats] = {}
-        for name in dict.fromkeys(family(m) for m in metrics):
+        for name in dict.fromkeys(quantity(m) for m in metrics):
             rng = np.random.default_rng([self.seed, *name.encode()])
             normal = rng.standard_normal((size, len(profiles) * len(loads)))
             below: Floats | None = None
-            for metric in sorted((m for m in metrics if family(m) == name), key=_percentile):
+            for metric in sorted((m for m in metrics if quantity(m) == name), key=_percentile):
                 drawn = self.belief(model, profiles, loads, metric, measured, workload).samples(normal)
                 drawn = drawn.reshape(size, len(profiles), len(loads))
                 if grows_with_users(metric):

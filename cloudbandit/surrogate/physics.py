@@ -14,7 +14,7 @@ import numpy.typing as npt
 from cloudbandit.catalogue.gpus import Profile
 from cloudbandit.catalogue.models import GIB, ModelSpec
 from cloudbandit.catalogue.offers import USABLE_MEMORY
-from cloudbandit.surrogate.loads import Workload
+from cloudbandit.surrogate.loads import RequestLengths
 
 Floats = npt.NDArray[np.float64]
 
@@ -50,7 +50,7 @@ _SYNC_MS = 0.02
 _MIN_FREE_GIB = 0.25
 
 
-def features(model: ModelSpec, profile: Profile, loads: Sequence[int] | Floats, workload: Workload) -> Floats:
+def features(model: ModelSpec, profile: Profile, loads: Sequence[int] | Floats, workload: RequestLengths) -> Floats:
     """One row per load, columns as in `FEATURES`; times in ms, natural logarithms."""
     users = np.asarray(loads, float)
     n, gpu = profile.gpus, profile.gpu
@@ -105,7 +105,7 @@ def features(model: ModelSpec, profile: Profile, loads: Sequence[int] | Floats, 
     return np.column_stack([*growing, np.tile(constant, (len(users), 1))])
 
 
-def workload_offset(metric: str, asked: Workload, recorded: Workload) -> float:
+def workload_offset(metric: str, asked: RequestLengths, recorded: RequestLengths) -> float:
     """By how much the logarithm of a metric moves from the recorded workload to another one: time to first token goes with the
     input length, end to end with the sum of both phases; per-token metrics stay. An assumption, not a measurement."""
     if asked == recorded:

@@ -51,7 +51,7 @@ class Cell:
         return tuple(row for row in self.rows if row.ok)
 
 
-class Workload:
+class RecordedWorkload:
     """One workload of a table: a domain, and what was recorded of it."""
 
     def __init__(self, name: str, cells: Mapping[str, Cell], domain: Domain) -> None:
@@ -65,7 +65,7 @@ class Workload:
         return any(cell.succeeded for cell in self.cells.values())
 
     def __repr__(self) -> str:
-        return f"Workload({self.name!r}, {len(self.cells)} cells)"
+        return f"RecordedWorkload({self.name!r}, {len(self.cells)} cells)"
 
 
 class Table:
@@ -113,7 +113,7 @@ class Table:
             seen.update((cell.candidate, None) for cell in cells.values())
         return tuple(sorted(seen, key=lambda c: c.arm))
 
-    def workload(self, name: str) -> Workload:
+    def workload(self, name: str) -> RecordedWorkload:
         """One workload.
 
         Raises:
@@ -123,7 +123,7 @@ class Table:
             raise UnknownNameError("workload", name, self.workloads, f"(in the table {self.name})")
         cells = self._cells[name]
         offered = self.candidates if self.manifest.missing == "unavailable" else [c.candidate for c in cells.values()]
-        return Workload(name, cells, self._domain(offered))
+        return RecordedWorkload(name, cells, self._domain(offered))
 
     def _domain(self, offered: Iterable[Candidate]) -> Domain:
         by_arm: dict[str, list[Candidate]] = {arm: [] for arm in self.arms}

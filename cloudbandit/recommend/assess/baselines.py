@@ -155,18 +155,18 @@ def complete(table: Floats, factors: int, penalty: float, seed: int = 0, steps: 
     return out
 
 
-METHODS = ("RF", "PARIS", "Selecta")
+BASELINES = ("RF", "PARIS", "Selecta")
 
 
 def predictions(method: str, tests: LoadTests, truth: Sequence[Truth]) -> dict[str, dict[str, Floats]]:
     """Per held-out LLM: metric → (1, profiles, loads), for `evaluation.from_samples`.
 
     Raises:
-        UnknownNameError: not one of `METHODS`.
+        UnknownNameError: not one of `BASELINES`.
         MissingExtraError: scikit-learn is not installed.
     """
-    if method not in METHODS:
-        raise UnknownNameError("baseline", method, METHODS)
+    if method not in BASELINES:
+        raise UnknownNameError("baseline", method, BASELINES)
     model = _Factors(tests) if method == "Selecta" else _Forest(tests, method == "PARIS")
     grid: Sequence[tuple[Any, ...]] = _FACTOR_GRID if method == "Selecta" else _FOREST_GRID
     two_shot = method != "RF"

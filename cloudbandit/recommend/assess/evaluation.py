@@ -138,7 +138,7 @@ def so_score(graded: Iterable[Graded]) -> tuple[float, float, float]:
 
 
 @dataclass(frozen=True)
-class Summary:
+class Assessment:
     """Of one method over some settings and LLMs."""
 
     graded: Sequence[Graded]
@@ -199,10 +199,10 @@ def _statistic(name: str, drawn: Sequence[Floats]) -> float:
     return float(scores[n > 0].mean())
 
 
-def evaluate(truth: Sequence[Truth], settings: Sequence[Setting], decider: Decider) -> Summary:
+def evaluate(truth: Sequence[Truth], settings: Sequence[Setting], decider: Decider) -> Assessment:
     """Ask every setting of every LLM."""
     graded = [grade(t, s, decider(t, s)) for s in settings for t in truth]
-    return Summary([g for g in graded if g is not None])
+    return Assessment([g for g in graded if g is not None])
 
 
 def from_samples(samples: Mapping[str, Mapping[str, Floats]], rule: str | float) -> Decider:
@@ -237,7 +237,7 @@ __all__ = [
     "STATIC_COUNTS",
     "Graded",
     "Setting",
-    "Summary",
+    "Assessment",
     "Truth",
     "evaluate",
     "from_samples",

@@ -21,9 +21,9 @@ from cloudbandit.recommend.assess.evaluation import (
     ITL,
     MAX_EXCESS,
     NTTFT,
+    Assessment,
     Graded,
     Setting,
-    Summary,
     Truth,
     evaluate,
     from_samples,
@@ -36,9 +36,9 @@ from cloudbandit.surrogate.residuals import Belief
 
 Floats = npt.NDArray[np.float64]
 
-MEANS = ("boosted", "extra-trees", "gp", "boosted+extra-trees", "boosted+extra-trees+gp")
+MEANS_TRIED = ("boosted", "extra-trees", "gp", "boosted+extra-trees", "boosted+extra-trees+gp")
 RULES: tuple[str | float, ...] = (0.5, "utility")
-ENTRIES = tuple((mean, rule) for mean in MEANS for rule in RULES)
+ENTRIES = tuple((mean, rule) for mean in MEANS_TRIED for rule in RULES)
 """What the inner choice picks from. Fixed before any held-out score was computed."""
 
 Entry = tuple[str, str | float]
@@ -114,13 +114,13 @@ class Folds:
 class Nested:
     """The outcome: every entry on the held-out LLMs, and the one that was chosen for each."""
 
-    entries: Mapping[Entry, Summary]
+    entries: Mapping[Entry, Assessment]
     chosen: Mapping[str, Entry]
     inner_util: Mapping[str, Mapping[Entry, float]]
 
-    def summary(self) -> Summary:
+    def summary(self) -> Assessment:
         """The nested choice."""
-        return Summary([g for entry, s in self.entries.items() for g in s.graded if self.chosen[g.model] == entry])
+        return Assessment([g for entry, s in self.entries.items() for g in s.graded if self.chosen[g.model] == entry])
 
 
 def nested(
@@ -141,7 +141,7 @@ def nested(
                 outer_graded[entry] += evaluate([held], settings, from_samples(mine, entry[1])).graded
         inner_util[held.model] = inner
         chosen[held.model] = max(inner, key=lambda e: (round(inner[e], 12), -list(entries).index(e)))
-    return Nested({e: Summary(g) for e, g in outer_graded.items()}, chosen, inner_util)
+    return Nested({e: Assessment(g) for e, g in outer_graded.items()}, chosen, inner_util)
 
 
 def choose_entry(folds: Folds, truth: Sequence[Truth], entries: Sequence[Entry] = ENTRIES) -> Entry:
@@ -179,7 +179,7 @@ def percentage_error(folds: Folds, truth: Sequence[Truth], chosen: Mapping[str, 
     return float(np.concatenate(errors).mean())
 
 
-def few_shot(
+def few_shot_curve(
     folds: Folds,
     truth: Sequence[Truth],
     chosen: Mapping[str, Entry],
@@ -187,7 +187,7 @@ def few_shot(
     *,
     steps: int = 3,
     single: bool = False,
-) -> list[Summary]:
+) -> list[Assessment]:
     """Measure, condition, recommend again: one summary per number of measurements, 0 to ``steps``.
 
     A measurement is a sweep (all loads on one profile) or a single load. The profile is the one worth most
@@ -204,7 +204,7 @@ def few_shot(
                 result = grade(t, setting, decision)
                 assert result is not None
                 graded[k].append(result)
-    return [Summary(g) for g in graded]
+    return [Assessment(g) for g in graded]
 
 
 def _walk(

@@ -17,7 +17,7 @@ from cloudbandit.tables.registry import dataset_path
 
 Floats = npt.NDArray[np.float64]
 
-METHODS = ("LLM-Pilot", "PARIS", "Selecta", "PerfNetV2", "PerfNet", "RF", "Morphling")
+PUBLISHED = ("LLM-Pilot", "PARIS", "Selecta", "PerfNetV2", "PerfNet", "RF", "Morphling")
 TWO_SHOT = ("PARIS", "Selecta", "Morphling")
 """They measure the two reference profiles, where the LLM fits, and use what they measured there."""
 REFERENCES = ("1 x T4", "4 x H100")
