@@ -6,7 +6,8 @@ from hypothesis import strategies as st
 
 from cloudbandit import SLO, Candidate, Observation, Result, SLOGoal, Status, Trial
 from cloudbandit.core.errors import UnknownNameError, UsageError
-from cloudbandit.core.goal import best, front, least_bad, losses, resolve_metric
+from cloudbandit.core.goal import best, front, least_bad, losses
+from cloudbandit.core.metrics import resolve_metric
 from cloudbandit.core.trial import resting_arms
 
 

@@ -10,6 +10,8 @@ ROOT = Path(cloudbandit.__file__).parent
 CORE = [
     "errors",
     "bundled",
+    "metrics",
+    "offer",
     "trial",
     "parameter",
     "listing",

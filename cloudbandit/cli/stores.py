@@ -92,7 +92,8 @@ def _row(t: StoredTrial) -> dict[str, Any]:
 
 def _chosen(wanted: str | None, spec: Mapping[str, Any], trials: Sequence[StoredTrial]) -> list[str]:
     """The metrics asked for, else those the study minimises or limits, else the first few."""
-    from cloudbandit.core.goal import SLO, resolve_metric
+    from cloudbandit.core.goal import SLO
+    from cloudbandit.core.metrics import resolve_metric
 
     recorded = list(dict.fromkeys(m for t in trials for m in t.result.metrics))
     if wanted is not None:

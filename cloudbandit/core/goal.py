@@ -7,11 +7,12 @@ from __future__ import annotations
 
 import math
 import re
-from collections.abc import Collection, Iterable, Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any, Protocol
 
-from cloudbandit.core.errors import UnknownNameError, UsageError
+from cloudbandit.core.errors import UsageError
+from cloudbandit.core.metrics import charge
 from cloudbandit.core.trial import Observation, Result, Score, Status
 
 _EPS = 1e-12
@@ -66,12 +67,6 @@ class Goal(Protocol):
         """None for an uninformative result."""
 
 
-def _unit_charge(metric: str) -> str | None:
-    if metric.endswith("_usd"):
-        return "spent_usd"
-    return "seconds" if metric.endswith(("_s", "_seconds")) and "_per_" not in metric else None
-
-
 @dataclass(frozen=True)
 class SLOGoal:
     """Minimise one metric, or several, subject to SLOs: the default goal.
@@ -117,24 +112,9 @@ class SLOGoal:
             return Score(0, violation, tuple(result.metrics[m] for m in self.metrics))
         if all(m in result.metrics for m in self.metrics):
             return Score(1, 0.0, tuple(result.metrics[m] for m in self.metrics))
-        charges = [self.charges[m] if m in self.charges else _unit_charge(m) for m in self.metrics]
-        known = [getattr(result, charge) for charge in charges if charge]
+        charges = [self.charges[m] if m in self.charges else charge(m) for m in self.metrics]
+        known = [getattr(result, c) for c in charges if c]
         return Score(1, 0.0, tuple(known) if len(known) == len(charges) else ())
-
-
-def resolve_metric(name: str, available: Collection[str]) -> str:
-    """The metric meant by ``name``: without a statistic it is the median (``ttft_ms`` = ``ttft_p50_ms``).
-
-    Raises:
-        UnknownNameError: neither form is available.
-    """
-    if name in available:
-        return name
-    stem, _, unit = name.rpartition("_")
-    for alias in (f"{stem}_p50_{unit}", name.replace("_p50_", "_")):
-        if alias in available:
-            return alias
-    raise UnknownNameError("metric", name, available)
 
 
 def losses(observations: Sequence[Observation]) -> list[float]:

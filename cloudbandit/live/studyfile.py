@@ -16,7 +16,8 @@ from typing import Any
 from cloudbandit.core.budget import Budget
 from cloudbandit.core.bundled import bundled
 from cloudbandit.core.errors import DataError, UnknownNameError, UsageError, hint
-from cloudbandit.core.goal import SLO, SLOGoal, resolve_metric
+from cloudbandit.core.goal import SLO, SLOGoal
+from cloudbandit.core.metrics import resolve_metric
 from cloudbandit.core.pools import Serial
 from cloudbandit.core.report import Report
 from cloudbandit.core.store import Store

@@ -19,7 +19,8 @@ import numpy as np
 
 from cloudbandit.core.budget import Budget
 from cloudbandit.core.errors import TableError, UsageError
-from cloudbandit.core.goal import SLO, SLOGoal, resolve_metric
+from cloudbandit.core.goal import SLO, SLOGoal
+from cloudbandit.core.metrics import resolve_metric
 from cloudbandit.core.pools import Simulated
 from cloudbandit.core.report import Report
 from cloudbandit.core.store import Store

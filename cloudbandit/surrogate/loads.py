@@ -18,7 +18,8 @@ from cloudbandit.catalogue.gpus import GPU, Profile, find_gpu
 from cloudbandit.catalogue.models import ModelSpec
 from cloudbandit.core.bundled import bundled
 from cloudbandit.core.errors import DataError, UnknownNameError, UsageError
-from cloudbandit.core.goal import SLO, resolve_metric
+from cloudbandit.core.goal import SLO
+from cloudbandit.core.metrics import resolve_metric
 
 LATENCIES = ("ttft_excl_accept", "nttft", "itl", "tpot", "e2e")
 PERCENTILES = ("p50", "p90", "p95", "p99")
