@@ -6,9 +6,10 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from cloudbandit import CloudBandit, Domain, Problem, Result, SLOGoal, Status, make_factory
+from cloudbandit import Budget, CloudBandit, Domain, Problem, Quote, Result, SLOGoal, Status, Study, make_factory
 from cloudbandit.core.bandit import rounds_for, rounds_within
 from cloudbandit.core.errors import BudgetError
+from cloudbandit.optimizers import DEFAULT
 from cloudbandit.testing.problems import candidates, drive, listed_problem
 
 RANDOM = make_factory("random-wor")
@@ -99,8 +100,60 @@ def test_an_arm_that_runs_dry_stays_in_the_race():
     told = drive(bandit, problem, 99, value(lambda c: of[c.arm[0]] + c["x"]))
     assert by_arm(told).count("tiny") == 1
     assert bandit.active == ("tiny",), "its best loss won, though nothing was left to try"
-    assert len(told) < 33, "the unused part of a pull is not spent"
+    assert len(told) == 33, "what it leaves of its pull goes to dropped arms"
+    assert set(by_arm(told)[13:25]) == {"wide"}, "the best of them first"
     assert bandit.ask(1) == []
+
+
+def test_a_budget_in_usd_alone_is_used():
+    problem = arms({"a": 30, "b": 30, "c": 30})
+
+    class Dollar:
+        def quote(self, candidate):
+            return Quote(1.0)
+
+        def evaluate(self, trial, run):
+            return Result(metrics={"loss": float(trial.candidate["x"])}, spent_usd=1.0)
+
+    report = Study(problem.domain, Dollar(), problem.goal, make_factory(DEFAULT), Budget(usd=40.0)).run()
+    assert (report.evaluations, report.stop_reason) == (40, "usd")
+
+
+@pytest.mark.parametrize("seed", range(5))
+def test_the_one_feasible_config_is_found_in_a_dropped_arm(seed):
+    problem = arms({"a": 16, "b": 16, "c": 16}, seed)
+
+    def verdict(candidate, number):
+        if candidate.arm == ("c",) and candidate["x"] == 7:
+            return Result(metrics={"loss": 1.0})
+        return Result(Status.FAILED, {"loss": 50.0 if candidate.arm == ("c",) else 10.0})
+
+    told = drive(CloudBandit.for_budget(problem, RANDOM, 48), problem, 99, verdict)
+    assert len(told) == 48
+    assert len(set(candidates(told))) == 48
+    assert any(o.score.feasible for o in told)
+
+
+@given(st.sampled_from([11, 17, 22]), st.sampled_from([23, 44, 66]), st.integers(0, 3))
+def test_an_extended_budget_goes_on_as_a_bandit_of_that_budget_told_the_history(first, more, seed):
+    problem = arms({"a": 40, "b": 40, "c": 40}, seed)
+    verdict = value(lambda c: {"a": 0.0, "b": 5.0, "c": 9.0}[c.arm[0]] + c["x"])
+    history = drive(CloudBandit.for_budget(problem, RANDOM, first), problem, 99, verdict)
+    extended = CloudBandit.for_budget(problem, RANDOM, more)
+    extended.tell(history)
+    rounds = extended.schedule()
+    counts = {name: by_arm(history).count(name) for name in "abc"}
+    if max(counts.values()) <= rounds[0].pull:
+        assert extended.active == ("a", "b", "c"), "no arm is dropped before its pull was made"
+    rest = drive(extended, problem, 99, verdict, start=first)
+    assert len(history) + len(rest) == more
+    assert len(set(candidates([*history, *rest]))) == more
+    total = {name: by_arm([*history, *rest]).count(name) for name in "abc"}
+    assert min(total.values()) >= min(rounds[0].pull, more - 1), "every arm made the larger budget's first pull"
+    for cut in range(len(rest)):
+        again = CloudBandit.for_budget(problem, RANDOM, more)
+        again.tell([*history, *rest[:cut]])
+        assert again.ask(1) == [rest[cut].candidate], cut
 
 
 def test_ties_drop_the_later_arm():

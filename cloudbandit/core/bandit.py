@@ -10,8 +10,11 @@ What the paper leaves open is decided here, and tested:
 * Every decision follows from what was told: a fresh instance told the history goes on as this one would.
 * An uninformative outcome uses up nothing. An arm that is UNAVAILABLE three times in a row rests: it is passed over, and
   stays in the race with what it has shown.
-* An arm that ran dry (every config observed, or its optimizer finished) keeps its best loss and stays in the race; what
-  is left of its pull is not spent.
+* An arm that ran dry (every config observed, or its optimizer finished) keeps its best loss and stays in the race.
+* What the schedule leaves of a budget (in trials, USD or seconds) is used: after it, arms are pulled one at a time, the dropped
+  ones first and of those the best first, each by as much as the last arm was, until nothing is left to spend or to try.
+* A bandit told the history of a smaller budget goes on as one of its own budget would: evaluations beyond an arm's pull count for
+  its next one.
 * Scores are compared whole: feasible before SLO-violating before failed. Of equal arms, the later one goes.
 """
 
@@ -122,13 +125,12 @@ class CloudBandit(BaseOptimizer):
 
     def _start(self, inner: Factory, rounds: tuple[Round, ...], cap: int | None) -> None:
         names = self.domain.names
-        self._rounds, self._cap = rounds, cap
+        self._rounds, self._cap, self._factory = rounds, cap, inner
         self._inner: dict[str, Optimizer] = {}
         self._sizes: dict[str, int | None] = {}
-        for position, name in enumerate(names):
-            seed = int(np.random.SeedSequence((self.problem.seed, position)).generate_state(1)[0])
+        for name in names:
             arm = self.domain.only(name)
-            self._inner[name] = inner(self.problem.within(arm, seed))
+            self._inner[name] = self._make(name)
             repeats = getattr(self._inner[name], "repeats", False)
             self._sizes[name] = len(arm) if arm.enumerable and not repeats else None
         self.exact_resume = all(getattr(o, "exact_resume", True) for o in self._inner.values())
@@ -136,12 +138,20 @@ class CloudBandit(BaseOptimizer):
         self._round = 0
         self._order = self._shuffled()
         self._active = list(names)
+        self._field = list(names)  # the arms that are pulled in this round: those in the race, after it one
+        self._visits = dict.fromkeys(names, 0)  # pulls after the schedule
+        self._told: dict[str, list[Observation]] = {name: [] for name in names}
         self._done = dict.fromkeys(names, 0)  # informative tells in this round
         self._used = 0
         self._best: dict[str, Score] = {}
         self._seen: dict[str, set[Candidate]] = {name: set() for name in names}
         self._finished: set[str] = set()  # arms whose optimizer said it was finished
         self._waiting: dict[str, int] = dict.fromkeys(names, 0)  # pending per arm
+
+    def _make(self, arm: str) -> Optimizer:
+        """The arm's optimizer, knowing nothing yet."""
+        seed = int(np.random.SeedSequence((self.problem.seed, self.domain.names.index(arm))).generate_state(1)[0])
+        return self._factory(self.problem.within(self.domain.only(arm), seed))
 
     # ── read-only views ──
 
@@ -151,7 +161,7 @@ class CloudBandit(BaseOptimizer):
 
     @property
     def round(self) -> int:
-        """The current round, counted from 1."""
+        """The current round, counted from 1; beyond the schedule's last one: what was left of the budget is being used."""
         return self._round + 1
 
     @property
@@ -178,9 +188,8 @@ class CloudBandit(BaseOptimizer):
     def _turns(self) -> list[str]:
         """The arms that have part of their pull left, the least advanced first."""
         rank = self._order
-        pull = self._rounds[self._round].pull
-        ahead = {arm: self._done[arm] + self._waiting[arm] for arm in self._active}
-        open_ = [arm for arm in self._active if ahead[arm] < pull and not self._out(arm)]
+        ahead = {arm: self._done[arm] + self._waiting[arm] for arm in self._field}
+        open_ = [arm for arm in self._field if ahead[arm] < self._pull and not self._out(arm)]
         return sorted(open_, key=lambda arm: (ahead[arm], rank[arm]))
 
     def _shuffled(self) -> dict[str, int]:
@@ -203,13 +212,16 @@ class CloudBandit(BaseOptimizer):
         if arm not in self._inner:
             return
         self._waiting[arm] = max(0, self._waiting[arm] - 1)
-        # An observation beyond the arm's pull was asked in a later round: the arms that fell short had finished.
-        while arm in self._active and self._done[arm] >= self._rounds[self._round].pull:
-            short = [a for a in self._active if self._done[a] < self._rounds[self._round].pull and not self._waiting[a]]
-            self._finished.update(short)
-            if not self._complete() or not self._advance():
+        # An observation beyond what this round asks of the arm: either the others had finished early and a later round asked
+        # for it, or it was made under another budget, and counts for the arm's next pull.
+        while arm not in self._field or self._done[arm] >= self._pull:
+            short = [a for a in self._field if self._done[a] < self._pull and not self._waiting[a] and not self._out(a)]
+            ended = [a for a in short if self._has_finished(a)]
+            self._finished.update(ended)
+            if ended != short or not self._complete() or not self._advance():
                 break
         self._inner[arm].tell([observation])
+        self._told[arm].append(observation)
         self._used += 1
         self._seen[arm].add(observation.candidate)
         self._done[arm] += 1
@@ -224,26 +236,50 @@ class CloudBandit(BaseOptimizer):
         if arm in self._inner:
             self._waiting[arm] = max(0, self._waiting[arm] - 1)
             self._inner[arm].tell([observation])
+            self._told[arm].append(observation)
+
+    def _has_finished(self, arm: str) -> bool:
+        """Whether the arm's optimizer would ask for nothing more: found out on a copy, because asking leaves a trace."""
+        copy = self._make(arm)
+        copy.tell(self._told[arm])
+        return not copy.ask(1)
+
+    @property
+    def _pull(self) -> int:
+        return self._rounds[min(self._round, len(self._rounds) - 1)].pull
 
     def _complete(self) -> bool:
-        """Every arm in the race made its pull; an arm that cannot be pulled waits for nothing but its pending."""
-        pull = self._rounds[self._round].pull
+        """Every arm of the round made its pull; an arm that cannot be pulled waits for nothing but its pending."""
         return all(
-            self._done[arm] >= pull or (self._out(arm) and not self._waiting[arm]) for arm in self._active
-        ) and any(self._done[arm] >= pull for arm in self._active)
+            self._done[arm] >= self._pull or (self._out(arm) and not self._waiting[arm]) for arm in self._field
+        ) and any(self._done[arm] >= self._pull for arm in self._field)
 
     def _advance(self) -> bool:
-        """Drop the worst arm and begin the next round; False where there is none."""
+        """Drop the worst arm and begin the next round; after the schedule, choose the next arm. False: nothing is left to try."""
         if self._round + 1 >= len(self._rounds):
+            return self._go_on()
+        self._active.remove(max(self._active, key=self._badness))
+        self._begin(self._active)
+        return True
+
+    def _go_on(self) -> bool:
+        if self._round + 1 == len(self._rounds):
+            self._visits[self._active[0]] = 1
+        open_ = [arm for arm in self.domain.names if not self._out(arm)]
+        if not open_:
             return False
-        position = {name: i for i, name in enumerate(self.domain.names)}
+        chosen = min(open_, key=lambda arm: (self._visits[arm], self._badness(arm)))
+        self._visits[chosen] += 1
+        self._begin([chosen])
+        return True
 
-        def badness(arm: str) -> tuple[bool, Score, int]:
-            score = self._best.get(arm, Score(2, math.inf, ()))
-            return arm not in self._best, score, position[arm]
-
-        self._active.remove(max(self._active, key=badness))
+    def _begin(self, field: Sequence[str]) -> None:
+        beyond = {arm: max(0, done - self._pull) for arm, done in self._done.items()}
+        self._done = {arm: beyond[arm] if arm in self._field else self._done[arm] for arm in self._done}
+        self._field = list(field)
         self._round += 1
         self._order = self._shuffled()
-        self._done = dict.fromkeys(self._done, 0)
-        return True
+
+    def _badness(self, arm: str) -> tuple[bool, Score, int]:
+        score = self._best.get(arm, Score(2, math.inf, ()))
+        return arm not in self._best, score, self.domain.names.index(arm)
