@@ -8,7 +8,6 @@ from cloudbandit import SLO, Candidate, Observation, Result, SLOGoal, Status, Tr
 from cloudbandit.core.errors import UnknownNameError, UsageError
 from cloudbandit.core.goal import best, front, least_bad, losses
 from cloudbandit.core.metrics import resolve_metric
-from cloudbandit.core.trial import resting_arms
 
 
 def observed(goal, *results):
@@ -127,12 +126,3 @@ def test_metric_names_default_to_the_median():
     assert resolve_metric("ttft_p50_ms", ["ttft_ms"]) == "ttft_ms"
     with pytest.raises(UnknownNameError, match="Did you mean 'ttft_ms'"):
         resolve_metric("tfft_ms", ["ttft_ms", "cost_usd"])
-
-
-def test_an_arm_rests_after_three_unavailable_in_a_row():
-    def told(*statuses):
-        return [Observation(Trial(i, Candidate("a", {})), Result(s), None) for i, s in enumerate(statuses)]
-
-    u, i = Status.UNAVAILABLE, Status.INTERRUPTED
-    assert resting_arms(told(u, u, u)) == {"a"}
-    assert resting_arms(told(u, u, i, u)) == frozenset()

@@ -63,11 +63,11 @@ class Forgetful(Exhaustive):
 
 
 class Relentless(Exhaustive):
-    """Asks for an arm that is UNAVAILABLE for ever."""
+    """Asks for an offer that is UNAVAILABLE for ever."""
 
-    @property
-    def resting(self):
-        return frozenset()
+    def ask(self, n=1):
+        self.wake(self.domain.leaves)
+        return super().ask(n)
 
 
 @pytest.mark.parametrize(

@@ -23,6 +23,7 @@ CORE = [
     "fleet",
     "known",
     "protocols",
+    "rest",
     "base",
     "bandit",
     "budget",

@@ -8,8 +8,8 @@ What the paper leaves open is decided here, and tested:
 
 * Within a round arms take turns, in a seeded order, so that a budget cut short treats them alike.
 * Every decision follows from what was told: a fresh instance told the history goes on as this one would.
-* An uninformative outcome uses up nothing. An arm that is UNAVAILABLE three times in a row rests: it is passed over, and
-  stays in the race with what it has shown.
+* An uninformative outcome uses up nothing. An arm all of whose offers rest is passed over, and stays in the race with what it
+  has shown.
 * An arm that ran dry (every config observed, or its optimizer finished) keeps its best loss and stays in the race.
 * What the schedule leaves of a budget (in trials, USD or seconds) is used: after it, arms are pulled one at a time, the dropped
   ones first and of those the best first, each by as much as the last arm was, until nothing is left to spend or to try.
@@ -22,7 +22,7 @@ from __future__ import annotations
 
 import functools
 import math
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -30,6 +30,7 @@ import numpy as np
 from cloudbandit.core.base import BaseOptimizer
 from cloudbandit.core.errors import BudgetError
 from cloudbandit.core.protocols import Factory, Optimizer, Problem
+from cloudbandit.core.rest import Offers, rouse
 from cloudbandit.core.trial import Candidate, Observation, Score
 
 
@@ -169,6 +170,10 @@ class CloudBandit(BaseOptimizer):
         """The arms still in the race."""
         return tuple(self._active)
 
+    def wake(self, offers: Collection[Offers]) -> None:
+        super().wake(offers)
+        self._finished -= {offer[0] for offer in offers}  # it had nothing to ask for want of offers
+
     # ── asking ──
 
     def _suggest(self) -> Candidate | None:
@@ -176,6 +181,7 @@ class CloudBandit(BaseOptimizer):
             if self._cap is not None and self._used + self._pending.total() >= self._cap:
                 return None
             for arm in self._turns():
+                rouse(self._inner[arm], self._rests, self.domain.only(arm))
                 asked = self._inner[arm].ask(1)
                 if asked:
                     self._waiting[arm] += 1

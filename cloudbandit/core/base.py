@@ -7,14 +7,15 @@ from __future__ import annotations
 
 from abc import ABC, abstractmethod
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from typing import Any
 
 import numpy as np
 
 from cloudbandit.core.errors import UsageError
 from cloudbandit.core.protocols import Problem
-from cloudbandit.core.trial import REST_AFTER, Candidate, Observation, Status
+from cloudbandit.core.rest import Offers, Rests
+from cloudbandit.core.trial import Candidate, Observation, Status
 
 
 class BaseOptimizer(ABC):
@@ -34,7 +35,7 @@ class BaseOptimizer(ABC):
         self.observations: list[Observation] = []
         self._pending: Counter[Candidate] = Counter()
         self._tells = 0
-        self._unavailable: dict[str, int] = {}
+        self._rests = Rests()
         self._shunned: set[Candidate] = set()  # UNAVAILABLE when last asked for
         self._taken: np.ndarray[Any, Any] | None = None
 
@@ -63,7 +64,7 @@ class BaseOptimizer(ABC):
             else:
                 del self._pending[o.candidate]
             unavailable = o.result.status is Status.UNAVAILABLE
-            self._unavailable[o.arm] = self._unavailable.get(o.arm, 0) + 1 if unavailable else 0
+            self._rests.tell(o)
             (self._shunned.add if unavailable else self._shunned.discard)(o.candidate)
             if o.score is None:
                 self._note(o.candidate, o.candidate in self._pending)
@@ -72,6 +73,10 @@ class BaseOptimizer(ABC):
                 self._note(o.candidate, True)
                 self.observations.append(o)
                 self._learn(o)
+
+    def wake(self, offers: Collection[Offers]) -> None:
+        """Ask for these offers although they rest: the study calls it when everything rests and it has waited."""
+        self._rests.wake(offers)
 
     # ── hooks ──
 
@@ -99,8 +104,12 @@ class BaseOptimizer(ABC):
 
     @property
     def resting(self) -> frozenset[str]:
-        """Top-level arms that were UNAVAILABLE three times in a row."""
-        return frozenset(arm for arm, row in self._unavailable.items() if row >= REST_AFTER)
+        """Top-level arms all of whose offers rest (`cloudbandit.core.rest`)."""
+        return self._rests.arms(self.domain.leaves)
+
+    def rests(self, candidate: Candidate) -> bool:
+        """Whether the candidate's offer rests."""
+        return candidate.arm in self._rests.offers
 
     def rng(self, *key: int) -> np.random.Generator:
         """A generator that depends on the seed and on ``key`` (by default on the turn)."""
@@ -108,15 +117,16 @@ class BaseOptimizer(ABC):
 
     @property
     def free(self) -> np.ndarray[Any, Any]:
-        """Positions in ``domain.candidates`` that are neither observed nor pending, on arms that do not rest. A config that was
-        UNAVAILABLE comes back only when no other is left: one that is never to be had must not put its whole arm to rest."""
+        """Positions in ``domain.candidates`` that are neither observed nor pending, on offers that do not rest. A config that was
+        UNAVAILABLE comes back only when no other is left: one that is never to be had must not put its whole offer to rest."""
         if self._taken is None:
             self._taken = np.zeros(len(self.domain), dtype=bool)
             for candidate in (*(o.candidate for o in self.observations), *self._pending):
                 self._note(candidate, True)
         open_ = ~self._taken
-        for arm in self.resting & set(self.domain.names):
-            open_ &= self.domain.arm_index != self.domain.names.index(arm)
+        resting = self._rests.offers
+        if resting:
+            open_ &= np.array([c.arm not in resting for c in self.domain.candidates], dtype=bool)
         found = np.flatnonzero(open_)
         if self._shunned:
             had = [i for i in found.tolist() if self.domain.candidates[i] not in self._shunned]

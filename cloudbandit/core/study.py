@@ -30,9 +30,10 @@ from cloudbandit.core.known import (
 from cloudbandit.core.pools import Serial
 from cloudbandit.core.protocols import Factory, Objective, Optimizer, Outcome, Pool, Problem, Quote
 from cloudbandit.core.report import Report
+from cloudbandit.core.rest import Rests
 from cloudbandit.core.space import Domain
 from cloudbandit.core.stop import Believer, Stop, identity_of
-from cloudbandit.core.trial import Candidate, Observation, Result, Status, Trial, resting_arms
+from cloudbandit.core.trial import Candidate, Observation, Result, Status, Trial
 
 if TYPE_CHECKING:
     from cloudbandit.core.store import Store, StudyRecord
@@ -179,6 +180,7 @@ class _Loop:
         self.ledger = Ledger(self.budget.usd)
         self.cancel = threading.Event()
         self.observations: list[Observation] = []
+        self.rests = Rests()
         self.in_flight: dict[int, tuple[Trial, float]] = {}
         self.replicates: Counter[Candidate] = Counter()
         self.informative = 0
@@ -239,8 +241,8 @@ class _Loop:
             candidate = self.waiting or self.ask()
             if candidate is None:
                 if not self.in_flight:
-                    rest = resting_arms(self.observations)
-                    self.stop_reason = "unavailable" if rest >= set(self.study.domain.names) else "finished"
+                    everything = self.rests.offers >= set(self.study.domain.leaves)
+                    self.stop_reason = "unavailable" if everything else "finished"
                 return
             quote = self.study.objective.quote(candidate)
             self.stopped = self.stopped or self.why_now(quote)
@@ -346,6 +348,7 @@ class _Loop:
 
     def tell(self, observation: Observation) -> None:
         self.observations.append(observation)
+        self.rests.tell(observation)
         if observation.score is None:
             self.barren += 1
         else:

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import json
 import math
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from enum import StrEnum
 from types import MappingProxyType
@@ -194,16 +194,3 @@ class Observation:
     def arm(self) -> str:
         """The top-level arm."""
         return self.trial.candidate.arm[0]
-
-
-REST_AFTER = 3
-"""So many UNAVAILABLE outcomes in a row, and an arm rests."""
-
-
-def resting_arms(observations: Iterable[Observation]) -> frozenset[str]:
-    """The top-level arms whose last `REST_AFTER` outcomes were all UNAVAILABLE."""
-    row: dict[str, int] = {}
-    for observation in observations:
-        unavailable = observation.result.status is Status.UNAVAILABLE
-        row[observation.arm] = row.get(observation.arm, 0) + 1 if unavailable else 0
-    return frozenset(arm for arm, count in row.items() if count >= REST_AFTER)

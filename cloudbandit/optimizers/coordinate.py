@@ -66,7 +66,7 @@ class CoordinateDescent(BaseOptimizer):
             self._line = self._along(self._coordinates.pop(0), self._at)
 
     def _not_to_be_had(self, candidate: Candidate) -> bool:
-        return candidate.arm[0] in self.resting or candidate in self._shunned
+        return self.rests(candidate) or candidate in self._shunned
 
     def _shuffled(self, at: Candidate) -> list[str]:
         names = [*([_ARM] if len(self.domain.leaves) > 1 else []), *at.config]

@@ -17,6 +17,7 @@ from cloudbandit.core.errors import SpaceError, UsageError, need
 from cloudbandit.core.goal import losses
 from cloudbandit.core.known import History
 from cloudbandit.core.protocols import Factory, Problem
+from cloudbandit.core.rest import rouse
 from cloudbandit.core.trial import Candidate, Observation
 
 Array = np.ndarray[Any, Any]
@@ -144,6 +145,7 @@ class SingleArm(BaseOptimizer):
         self._arm = arm
 
     def _suggest(self) -> Candidate | None:
+        rouse(self._inner, self._rests, self.domain.only(self._arm))
         asked = [] if self._arm in self.resting else self._inner.ask(1)
         return asked[0] if asked else None
 

@@ -105,11 +105,11 @@ class GPOptimizer(BaseOptimizer):
     def _suggest_sampled(self) -> Candidate | None:
         if self._knows_too_little():
             return draw_unseen(self)
-        rng, resting, pending = self.rng(), self.resting, self.pending
+        rng, pending = self.rng(), self.pending
         known = [o.candidate for o in self.observations]
         taken = {*known, *pending}
         drawn = dict.fromkeys(self.domain.sample(rng, _SAMPLED // 4) + self._neighbours(rng))
-        fresh = [c for c in drawn if c not in taken and c.arm[0] not in resting]
+        fresh = [c for c in drawn if c not in taken and not self.rests(c)]
         if not fresh:
             return draw_unseen(self)
         model = self._new_model(self.domain.encode([*known, *pending, *fresh]))

@@ -75,7 +75,7 @@ class HyperoptOptimizer(BaseOptimizer):
             )
             candidate = self._candidate(documents[0]["misc"]["vals"])
             good = candidate in free if listed else candidate not in taken and candidate in self.domain
-            if good and candidate.arm[0] not in self.resting:
+            if good and not self.rests(candidate):
                 return candidate
         return self._draw(free) if listed else draw_unseen(self)
 

@@ -50,7 +50,7 @@ class OptunaOptimizer(BaseOptimizer):
         for _ in range(_DRAWS):
             candidate = self._candidate(study.ask())
             good = candidate in free if listed else candidate not in taken and candidate in self.domain
-            if good and candidate.arm[0] not in self.resting:
+            if good and not self.rests(candidate):
                 return candidate
         return self._draw(free) if listed else draw_unseen(self)
 

@@ -10,6 +10,7 @@ from cloudbandit.core.base import BaseOptimizer
 from cloudbandit.core.errors import BudgetError
 from cloudbandit.core.goal import losses
 from cloudbandit.core.protocols import Factory, Optimizer, Problem
+from cloudbandit.core.rest import rouse
 from cloudbandit.core.trial import Candidate, Observation
 
 
@@ -43,6 +44,7 @@ class PerArm(BaseOptimizer):
             waiting[candidate.arm[0]] += 1
         arms = [arm for arm in self._racing() if arm not in self.resting]
         for arm in sorted(arms, key=lambda a: (self._told[a] + waiting[a], self._rank[a])):
+            rouse(self._inner[arm], self._rests, self.domain.only(arm))
             asked = self._inner[arm].ask(1)
             if asked:
                 return asked[0]

@@ -25,8 +25,8 @@ class RandomSearch(BaseOptimizer):
         self._edges = np.cumsum(problem.domain.draw_weights) if problem.domain.enumerable else None
 
     def _suggest(self) -> Candidate | None:
-        rng, resting = self.rng(), self.resting
-        if resting >= set(self.domain.names):
+        rng, resting = self.rng(), self._rests.offers
+        if resting >= set(self.domain.leaves):
             return None
         while True:
             if self._edges is None:
@@ -34,7 +34,7 @@ class RandomSearch(BaseOptimizer):
             else:
                 position = int(np.searchsorted(self._edges, rng.random() * self._edges[-1], side="right"))
                 candidate = self.domain.candidates[position]
-            if candidate.arm[0] not in resting:
+            if candidate.arm not in resting:
                 return candidate
 
 
@@ -49,12 +49,12 @@ class RandomWithoutReplacement(BaseOptimizer):
 
 
 def draw_unseen(optimizer: BaseOptimizer, attempts: int = 100) -> Candidate | None:
-    """A draw from a space that cannot be listed, not tried before and not on a resting arm; None where 100 draws find
+    """A draw from a space that cannot be listed, not tried before and not on a resting offer; None where 100 draws find
     none (a tiny space behind an unlistable description)."""
     taken = {o.candidate for o in optimizer.observations} | set(optimizer.pending)
-    rng, resting = optimizer.rng(), optimizer.resting
+    rng = optimizer.rng()
     draws = (c for batch in (1, attempts) for c in optimizer.domain.sample(rng, batch))
-    return next((c for c in draws if c not in taken and c.arm[0] not in resting), None)
+    return next((c for c in draws if c not in taken and not optimizer.rests(c)), None)
 
 
 def draw_nominal(optimizer: BaseOptimizer, free: np.ndarray[Any, Any]) -> Candidate:

@@ -46,7 +46,7 @@ class RBFOptimizer(BaseOptimizer):
                 return draw_unseen(self)
             taken = {*known, *self.pending}
             drawn = dict.fromkeys(self.domain.sample(self.rng(), _SAMPLED))
-            options = [c for c in drawn if c not in taken and c.arm[0] not in self.resting]
+            options = [c for c in drawn if c not in taken and not self.rests(c)]
             if not options:
                 return None
             x = self.domain.encode([*known, *self.pending])

@@ -49,7 +49,7 @@ class SkoptOptimizer(BaseOptimizer):
                 return draw_unseen(self)
             taken = {*(o.candidate for o in self.observations), *self.pending}
             drawn = dict.fromkeys(self.domain.sample(self.rng(), _SAMPLED))
-            options = [c for c in drawn if c not in taken and c.arm[0] not in self.resting]
+            options = [c for c in drawn if c not in taken and not self.rests(c)]
             if not options:
                 return None
             return options[int(np.argmax(self._improvement(self.domain.encode(options))))]

@@ -95,7 +95,7 @@ class SMACOptimizer(BaseOptimizer):
             for _ in range(10):
                 candidate = self._flat.candidate(facade.ask().config)
                 fits = options is None or candidate in options
-                if fits and candidate not in taken and candidate.arm[0] not in self.resting:
+                if fits and candidate not in taken and not self.rests(candidate):
                     return candidate
         return options[0] if options else None
 
