@@ -10,6 +10,8 @@ ROOT = Path(cloudbandit.__file__).parent
 CORE = [
     "errors",
     "bundled",
+    "names",
+    "schema",
     "metrics",
     "offer",
     "trial",
@@ -22,6 +24,7 @@ CORE = [
     "base",
     "bandit",
     "budget",
+    "store_schema",
     "store",
     "pools",
     "report",
