@@ -14,9 +14,10 @@ import sys
 import numpy as np
 
 from cloudbandit import Budget, Study
+from cloudbandit.core.fleet import FleetGoal
 from cloudbandit.optimizers.registry import make_factory
 from cloudbandit.recommend import Recommender, llm_pilot, paper_offers
-from cloudbandit.recommend.fleet import FleetGoal, LoadCurves, few_shot_factory
+from cloudbandit.recommend.fleet import LoadCurves, few_shot_factory
 
 SETTINGS = (((100, 50), 200), ((20, 40), 200), ((50, 75), 1000), ((10, 30), 50))
 METHODS = ("cloudbandit:gp", "gp", "price-order", "random-wor")

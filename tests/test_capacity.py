@@ -8,6 +8,7 @@ from hypothesis import strategies as st
 
 from cloudbandit import Budget, Domain, Listing, SLOGoal, Status, Study, make_factory
 from cloudbandit.core.errors import CloudBanditError, UsageError
+from cloudbandit.core.fleet import FleetGoal
 from cloudbandit.core.protocols import Quote
 from cloudbandit.core.trial import Candidate, Result, Trial
 from cloudbandit.live.capacity import largest_safe, tune_capacity
@@ -15,7 +16,7 @@ from cloudbandit.live.trial import LiveObjective
 from cloudbandit.objectives.estimated import Estimated
 from cloudbandit.recommend import llm_pilot, paper_offers
 from cloudbandit.recommend.advisor import Advisor
-from cloudbandit.recommend.fleet import FleetGoal, LoadCurves, estimated_curves
+from cloudbandit.recommend.fleet import LoadCurves, estimated_curves
 from cloudbandit.surrogate.model import Surrogate
 
 

@@ -10,7 +10,9 @@ from hypothesis import strategies as st
 
 from cloudbandit import Budget, Study
 from cloudbandit.catalogue.offers import fitting, lacking_gib
+from cloudbandit.core.curve import max_users
 from cloudbandit.core.errors import DataError, PriceError, UnknownNameError, UsageError
+from cloudbandit.core.fleet import FleetGoal, metric_name, parse_slos
 from cloudbandit.core.goal import SLO
 from cloudbandit.core.trial import Result, Status
 from cloudbandit.optimizers.registry import make_factory
@@ -30,8 +32,8 @@ from cloudbandit.recommend import (
     recommend,
 )
 from cloudbandit.recommend.decision import Choices, choose, expected_regret, true_costs, utilities, worth_of_measuring
-from cloudbandit.recommend.fleet import FleetGoal, LoadCurves
-from cloudbandit.surrogate.loads import LOADS, max_users, merged, metric_name, parse_slos
+from cloudbandit.recommend.fleet import LoadCurves
+from cloudbandit.surrogate.loads import LOADS, merged
 
 PAPER = ["nttft_ms<=100", "itl_ms<=50"]
 LLAMA = {

@@ -13,9 +13,10 @@ from typer.testing import CliRunner
 from cloudbandit import Budget, Store, Study
 from cloudbandit.cli import app
 from cloudbandit.core.errors import UnknownNameError, UsageError
+from cloudbandit.core.fleet import FleetGoal
 from cloudbandit.recommend import LoadTest, LoadTests, Recommender, RequestLengths, llm_pilot, paper_offers
 from cloudbandit.recommend.assess.baselines import complete
-from cloudbandit.recommend.fleet import FleetGoal, LoadCurves, few_shot_factory
+from cloudbandit.recommend.fleet import LoadCurves, few_shot_factory
 from cloudbandit.surrogate.loads import LOADS
 from cloudbandit.surrogate.means import LatencyGP, components, isotonic, training_set
 from cloudbandit.surrogate.model import Surrogate

@@ -128,7 +128,7 @@ class CloudBandit(BaseOptimizer):
         for position, name in enumerate(names):
             seed = int(np.random.SeedSequence((self.problem.seed, position)).generate_state(1)[0])
             arm = self.domain.only(name)
-            self._inner[name] = inner(Problem(arm, self.problem.goal, seed, self.problem.facts, self.problem.history))
+            self._inner[name] = inner(self.problem.within(arm, seed))
             repeats = getattr(self._inner[name], "repeats", False)
             self._sizes[name] = len(arm) if arm.enumerable and not repeats else None
         self.exact_resume = all(getattr(o, "exact_resume", True) for o in self._inner.values())

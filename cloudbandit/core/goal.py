@@ -12,7 +12,7 @@ from dataclasses import dataclass, field
 from typing import Any, Protocol
 
 from cloudbandit.core.errors import UsageError
-from cloudbandit.core.metrics import charge
+from cloudbandit.core.metrics import charge, check_direction
 from cloudbandit.core.trial import Observation, Result, Score, Status
 
 _EPS = 1e-12
@@ -58,7 +58,7 @@ class Goal(Protocol):
 
     @property
     def metrics(self) -> tuple[str, ...]:
-        """What is minimised."""
+        """What is aimed at. All are minimised, unless the goal has ``signs`` (one per metric, −1: maximised)."""
 
     @property
     def slos(self) -> Sequence[SLO]: ...
@@ -69,28 +69,42 @@ class Goal(Protocol):
 
 @dataclass(frozen=True)
 class SLOGoal:
-    """Minimise one metric, or several, subject to SLOs: the default goal.
+    """Minimise or maximise one metric, or several, subject to SLOs: the default goal.
 
     Args:
         minimize: the metric, or a tuple of them.
         slos: all must hold; strings such as ``"ttft_ms<=500"`` are parsed.
         charges: metric → ``"spent_usd"`` or ``"seconds"``: what a failed trial is charged in place of the metric it did
-            not produce. By default read off the unit in the metric's name (``…_usd``, ``…_s``); None: no charge.
+            not produce. By default the dictionary's (`cloudbandit.core.metrics.charge`); None: no charge.
+        maximize: the metric, or a tuple of them; its values are negated inside `Score`, where smaller is better.
+
+    Raises:
+        UsageError: nothing to aim at, a metric twice, or one whose better direction is the other.
     """
 
-    minimize: str | tuple[str, ...]
+    minimize: str | tuple[str, ...] = ()
     slos: Sequence[SLO] = ()
     charges: Mapping[str, str | None] = field(default_factory=dict)
+    maximize: str | tuple[str, ...] = ()
 
     def __post_init__(self) -> None:
         parsed: list[Any] = list(self.slos)
         object.__setattr__(self, "slos", tuple(SLO.parse(s) if isinstance(s, str) else s for s in parsed))
         if not self.metrics:
-            raise UsageError("a goal must minimise at least one metric, got none")
+            raise UsageError("a goal must minimise or maximise at least one metric, got none")
+        if len(set(self.metrics)) < len(self.metrics):
+            raise UsageError(f"a goal aims at each metric once, got {', '.join(self.metrics)}")
+        check_direction(_names(self.minimize), _names(self.maximize))
 
     @property
     def metrics(self) -> tuple[str, ...]:
-        return (self.minimize,) if isinstance(self.minimize, str) else tuple(self.minimize)
+        """What is aimed at: the minimised ones, then the maximised ones."""
+        return _names(self.minimize) + _names(self.maximize)
+
+    @property
+    def signs(self) -> tuple[float, ...]:
+        """Per metric: 1 where it is minimised, −1 where it is maximised."""
+        return (1.0,) * len(_names(self.minimize)) + (-1.0,) * len(_names(self.maximize))
 
     def score(self, result: Result) -> Score | None:
         """A failed trial scores its charge where the unit has one, else no value at all; a failed run of a recorded table
@@ -109,12 +123,25 @@ class SLOGoal:
                     "cure: return that metric, or minimise another"
                 )
             violation = sum(slo.violation(result.metrics) for slo in self.slos)
-            return Score(0, violation, tuple(result.metrics[m] for m in self.metrics))
+            return Score(0, violation, self._values(result))
         if all(m in result.metrics for m in self.metrics):
-            return Score(1, 0.0, tuple(result.metrics[m] for m in self.metrics))
+            return Score(1, 0.0, self._values(result))
         charges = [self.charges[m] if m in self.charges else charge(m) for m in self.metrics]
         known = [getattr(result, c) for c in charges if c]
         return Score(1, 0.0, tuple(known) if len(known) == len(charges) else ())
+
+    def _values(self, result: Result) -> tuple[float, ...]:
+        return tuple(sign * result.metrics[m] for sign, m in zip(self.signs, self.metrics, strict=True))
+
+
+def _names(metrics: str | tuple[str, ...]) -> tuple[str, ...]:
+    return (metrics,) if isinstance(metrics, str) else tuple(metrics)
+
+
+def own_sign(goal: Goal, values: Sequence[float]) -> tuple[float, ...]:
+    """A score's values in their metrics' own sign: what people are shown."""
+    signs = getattr(goal, "signs", (1.0,) * len(values))
+    return tuple(sign * value for sign, value in zip(signs, values, strict=True))
 
 
 def losses(observations: Sequence[Observation]) -> list[float]:

@@ -8,19 +8,15 @@ an optimizer's author the bookkeeping.
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Protocol, runtime_checkable
 
 from cloudbandit.core.goal import Goal
+from cloudbandit.core.known import Estimate, Facts, History, no_facts
 from cloudbandit.core.offer import Bill, Offer
 from cloudbandit.core.space import Domain
 from cloudbandit.core.trial import Candidate, Observation, Result, Trial
-
-
-def no_facts(candidate: Candidate) -> Mapping[str, float]:
-    """Nothing is known about any candidate before it is tried."""
-    return {}
 
 
 @dataclass(frozen=True, slots=True)
@@ -31,15 +27,21 @@ class Problem:
         domain: what may be asked.
         goal: what is good.
         seed: determines every draw the optimizer makes.
-        facts: what is known of a candidate free of charge (``price_usd_per_h``, ``gpus``, …).
-        history: earlier studies' observations by name, e.g. of other workloads; they use up no budget.
+        facts: what is known of a candidate free of charge: numbers (``price_usd_per_h``, ``gpus``) and labels (``accelerator``).
+        history: earlier studies by name, e.g. of other workloads; they use up no budget.
+        estimates: by name, what claims to predict metrics of a candidate beforehand.
     """
 
     domain: Domain
     goal: Goal
     seed: int = 0
-    facts: Callable[[Candidate], Mapping[str, float]] = no_facts
-    history: Mapping[str, Sequence[Observation]] = field(default_factory=dict)
+    facts: Facts = no_facts
+    history: Mapping[str, History] = field(default_factory=dict)
+    estimates: Mapping[str, Estimate] = field(default_factory=dict)
+
+    def within(self, domain: Domain, seed: int) -> Problem:
+        """The same problem on a part of the domain, with a seed of its own: what an inner optimizer is given."""
+        return replace(self, domain=domain, seed=seed)
 
 
 class Optimizer(Protocol):

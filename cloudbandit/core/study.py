@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 import logging
 import threading
 import time
@@ -15,10 +16,22 @@ import numpy as np
 from cloudbandit.core.budget import Budget, Ledger
 from cloudbandit.core.errors import OptimizerError, UsageError
 from cloudbandit.core.goal import Goal
+from cloudbandit.core.known import (
+    ALL,
+    Estimate,
+    History,
+    choose_facts,
+    digest_of_estimate,
+    digest_of_history,
+    fact_names,
+    histories,
+    no_facts,
+)
 from cloudbandit.core.pools import Serial
-from cloudbandit.core.protocols import Factory, Objective, Optimizer, Outcome, Pool, Problem, no_facts
+from cloudbandit.core.protocols import Factory, Objective, Optimizer, Outcome, Pool, Problem, Quote
 from cloudbandit.core.report import Report
 from cloudbandit.core.space import Domain
+from cloudbandit.core.stop import Believer, Stop, identity_of
 from cloudbandit.core.trial import Candidate, Observation, Result, Status, Trial, resting_arms
 
 if TYPE_CHECKING:
@@ -39,13 +52,14 @@ class TrialRun:
 
     cancel: threading.Event
     deadline: float | None = None
+    hopeless: Callable[[Mapping[str, float]], bool] = lambda partial: False
 
     @property
     def cancelled(self) -> bool:
         return self.cancel.is_set()
 
     def report(self, partial: Mapping[str, float]) -> bool:
-        return not self.cancelled
+        return not self.cancelled and not self.hopeless(partial)
 
     def log(self, message: str) -> None:
         log.info("%s", message)
@@ -64,7 +78,10 @@ class Study:
         store: keeps every trial; without one the study cannot be resumed.
         name: the study's name in the store; an existing study of that name is resumed.
         seed: determines everything that is drawn.
-        history: earlier studies' observations by name, for optimizers that can use them.
+        history: earlier studies by name, for optimizers that can use them: a `History` each, or bare observations.
+        estimates: by name, what claims to predict metrics of a candidate beforehand; for optimizers that can use them.
+        facts: which of the objective's facts the optimizer is told: ``"all"``, ``"none"``, or names.
+        stop: a rule asked before each trial, and while one runs; see `cloudbandit.core.stop.Stop`.
         identity: what else must agree when the study is resumed, e.g. the optimizer's name.
         spec: kept in the store, to rebuild the study.
         on_trial: called after each trial was recorded and told.
@@ -82,7 +99,10 @@ class Study:
         store: Store | None = None,
         name: str = "study",
         seed: int = 0,
-        history: Mapping[str, Sequence[Observation]] | None = None,
+        history: Mapping[str, History | Sequence[Observation]] | None = None,
+        estimates: Mapping[str, Estimate] | None = None,
+        facts: str | Sequence[str] = ALL,
+        stop: Stop | None = None,
         identity: Mapping[str, Any] | None = None,
         spec: Mapping[str, Any] | None = None,
         on_trial: Callable[[Observation], None] | None = None,
@@ -92,8 +112,10 @@ class Study:
         self.domain, self.objective, self.goal = domain, objective, goal
         self.budget = Budget.of(budget)
         self.seed = seed
-        facts = getattr(objective, "facts", no_facts)
-        self._optimizer: Optimizer = optimizer(Problem(domain, goal, seed, facts, history or {}))
+        told = choose_facts(getattr(objective, "facts", no_facts), facts, domain)
+        self.problem = Problem(domain, goal, seed, told, histories(history), dict(estimates or {}))
+        self._optimizer: Optimizer = optimizer(self.problem)
+        self._facts, self._stop = fact_names(facts), stop
         self._pool, self._store, self._name = pool, store, name
         self._identity, self._spec, self._on_trial = dict(identity or {}), spec, on_trial
         self._record: StudyRecord | None = None
@@ -119,6 +141,7 @@ class Study:
                 "minimize": list(self.goal.metrics),
                 "slos": [str(slo) for slo in self.goal.slos],
                 "seed": self.seed,
+                **self._known_beforehand(),
                 **self._identity,
             }
             self._record = self._store.open(self._name, identity, self._spec)
@@ -130,6 +153,20 @@ class Study:
                 pool.close()
             if self._record is not None:
                 self._record.close()
+
+    def _known_beforehand(self) -> dict[str, Any]:
+        """The part of the identity that says what decides beside the trials; what is at its default is left out."""
+        known: dict[str, Any] = {}
+        if self._facts != (ALL,):
+            known["facts"] = list(self._facts)
+        if self.problem.history:
+            known["history"] = digest_of_history(self.problem.history)
+        if self.problem.estimates:
+            estimates = self.problem.estimates.items()
+            known["estimates"] = {name: digest_of_estimate(e, self.domain) for name, e in estimates}
+        if self._stop is not None:
+            known["stop"] = identity_of(self._stop)
+        return known
 
 
 class _Loop:
@@ -151,6 +188,7 @@ class _Loop:
         self.waiting: Candidate | None = None  # asked, and too dear while others are in flight
         self.ask_seconds: list[float] = []
         self.stop_reason = ""
+        self.stopped = ""  # what the study's own rule said; it is not asked again
         self.seeds: tuple[int, list[int]] = (-1, [])
 
     def run(self) -> Report:
@@ -205,6 +243,10 @@ class _Loop:
                     self.stop_reason = "unavailable" if rest >= set(self.study.domain.names) else "finished"
                 return
             quote = self.study.objective.quote(candidate)
+            self.stopped = self.stopped or self.why_now(quote)
+            if self.stopped:
+                self.stop_reason = self.stopped
+                return
             if not self.ledger.hold(self.next_number, quote.usd):
                 self.waiting = candidate  # what is in flight may settle for less than it holds
                 if not self.in_flight:
@@ -213,7 +255,21 @@ class _Loop:
             self.waiting = None
             self.start(candidate, quote.usd)
 
+    def why_now(self, quote: Quote) -> str:
+        """What the study's own rule says."""
+        stop = self.study._stop
+        if stop is None:
+            return ""
+        belief = self.optimizer.belief() if isinstance(self.optimizer, Believer) else None
+        return stop.why(self.study.problem, self.budget, tuple(self.observations), quote, belief)
+
+    def hopeless(self, trial: Trial, partial: Mapping[str, float]) -> bool:
+        rule = getattr(self.study._stop, "hopeless", None)
+        return bool(rule and rule(trial, partial, tuple(self.observations)))
+
     def why_stop(self) -> str:
+        if self.stopped:
+            return self.stopped
         budget = self.budget
         if budget.trials is not None and self.informative + len(self.in_flight) >= budget.trials:
             return "trials"
@@ -243,7 +299,8 @@ class _Loop:
         if self.record is not None:
             self.record.start(trial, quote_usd)
         deadline = None if self.budget.seconds is None else self.budget.seconds - self.clock_before
-        self.pool.submit(self.study.objective, trial, TrialRun(self.cancel, deadline))
+        run = TrialRun(self.cancel, deadline, functools.partial(self.hopeless, trial))
+        self.pool.submit(self.study.objective, trial, run)
         self.in_flight[number] = (trial, quote_usd)
 
     def trial_seed(self, number: int) -> int:

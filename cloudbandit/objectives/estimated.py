@@ -5,7 +5,8 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
 
-from cloudbandit.core.protocols import Quote, Run, no_facts
+from cloudbandit.core.known import Facts, no_facts
+from cloudbandit.core.protocols import Quote, Run
 from cloudbandit.core.trial import Candidate, Result, Status, Trial
 
 Predict = Callable[[Candidate], "Mapping[str, float] | Sequence[Mapping[str, float]] | Result | None"]
@@ -18,14 +19,14 @@ class Estimated:
         predict: candidate → metrics; or a row per load (the last one's metrics are the trial's); or a whole `Result`; or None
             where it has no estimate, e.g. because the model does not fit: the trial fails with reason ``no_estimate``.
         quote: what one trial would cost if it were real, for budgets in USD; by default nothing.
-        facts: known of a candidate free of charge.
+        facts: known of a candidate free of charge; those that are numbers are among the metrics too.
     """
 
     def __init__(
         self,
         predict: Predict,
         quote: Callable[[Candidate], Quote] | None = None,
-        facts: Callable[[Candidate], Mapping[str, float]] = no_facts,
+        facts: Facts = no_facts,
     ) -> None:
         self.predict, self._quote, self.facts = predict, quote, facts
 
@@ -40,7 +41,7 @@ class Estimated:
         if told is None:
             return Result(Status.FAILED, reason="no_estimate", source="estimated")
         rows = [dict(told)] if isinstance(told, Mapping) else [dict(row) for row in told]
-        facts = dict(self.facts(trial.candidate))
+        facts = {k: v for k, v in self.facts(trial.candidate).items() if not isinstance(v, str)}
         return Result(
             metrics={**facts, **rows[-1]},
             rows=[] if isinstance(told, Mapping) else rows,

@@ -7,7 +7,7 @@ table, fully recorded: more than a user has on a first day, so their figures are
 from __future__ import annotations
 
 from abc import abstractmethod
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from typing import Any
 
 import numpy as np
@@ -15,6 +15,7 @@ import numpy as np
 from cloudbandit.core.base import BaseOptimizer
 from cloudbandit.core.errors import SpaceError, UsageError, need
 from cloudbandit.core.goal import losses
+from cloudbandit.core.known import History
 from cloudbandit.core.protocols import Factory, Problem
 from cloudbandit.core.trial import Candidate, Observation
 
@@ -44,10 +45,10 @@ def donor_matrix(problem: Problem) -> Array:
     return np.asarray(matrix[usable])
 
 
-_matrices: dict[int, tuple[Mapping[str, Sequence[Observation]], dict[str, dict[str, float]]]] = {}
+_matrices: dict[int, tuple[Mapping[str, History], dict[str, dict[str, float]]]] = {}
 
 
-def _by_key(history: Mapping[str, Sequence[Observation]]) -> dict[str, dict[str, float]]:
+def _by_key(history: Mapping[str, History]) -> dict[str, dict[str, float]]:
     out = {}
     for name, observations in history.items():
         told = [o for o in observations if o.score is not None]
@@ -138,7 +139,7 @@ class SingleArm(BaseOptimizer):
         worst = np.nanmax(matrix) + 1.0
         winners = problem.domain.arm_index[np.where(np.isnan(matrix), worst, matrix).argmin(axis=1)]
         arm = problem.domain.names[int(np.bincount(winners, minlength=len(problem.domain.names)).argmax())]
-        only = Problem(problem.domain.only(arm), problem.goal, problem.seed, problem.facts, problem.history)
+        only = problem.within(problem.domain.only(arm), problem.seed)
         self._inner = inner(only)
         self._arm = arm
 

@@ -25,7 +25,7 @@ class PerArm(BaseOptimizer):
         self._inner: dict[str, Optimizer] = {}
         for position, name in enumerate(names):
             seed = int(np.random.SeedSequence((problem.seed, position)).generate_state(1)[0])
-            arm = Problem(problem.domain.only(name), problem.goal, seed, problem.facts, problem.history)
+            arm = problem.within(problem.domain.only(name), seed)
             self._inner[name] = inner(arm)
         order = self.rng(0, 6).permutation(len(names))
         self._rank = {names[i]: rank for rank, i in enumerate(order.tolist())}

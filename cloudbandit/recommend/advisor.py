@@ -12,7 +12,9 @@ import numpy.typing as npt
 from cloudbandit.catalogue.gpus import Profile
 from cloudbandit.catalogue.models import ModelSpec
 from cloudbandit.catalogue.offers import ServingOffer, fitting
+from cloudbandit.core.curve import meets, replicas_for
 from cloudbandit.core.errors import DataError, UsageError
+from cloudbandit.core.fleet import parse_slos
 from cloudbandit.core.goal import SLO
 from cloudbandit.recommend.answer import Answer, Recommendation
 from cloudbandit.recommend.decision import (
@@ -22,11 +24,10 @@ from cloudbandit.recommend.decision import (
     expected_regret,
     ok_loads,
     probability,
-    replicas_for,
     utilities,
     worth_of_measuring,
 )
-from cloudbandit.surrogate.loads import LOADS, THROUGHPUTS, LoadTest, RequestLengths, meets, merged, parse_slos
+from cloudbandit.surrogate.loads import LOADS, THROUGHPUTS, LoadTest, RequestLengths, merged
 from cloudbandit.surrogate.model import Surrogate, from_log, to_log
 
 Floats = npt.NDArray[np.float64]

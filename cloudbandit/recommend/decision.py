@@ -9,8 +9,8 @@ import numpy as np
 import numpy.typing as npt
 
 from cloudbandit.catalogue.offers import ServingOffer
+from cloudbandit.core.curve import meets, prefix, replicas_for
 from cloudbandit.core.goal import SLO
-from cloudbandit.surrogate.loads import meets, prefix
 
 Floats = npt.NDArray[np.float64]
 Bools = npt.NDArray[np.bool_]
@@ -21,14 +21,6 @@ def ok_loads(samples: Mapping[str, Floats], slos: Sequence[SLO], loads: Sequence
     """Where every SLO is met at that load and at every lower one, in the samples' shape."""
     every = [meets(slo, samples[slo.metric], loads, users) for slo in slos]
     return prefix(np.logical_and.reduce(every))
-
-
-def replicas_for(users: float, per_replica: npt.ArrayLike) -> Floats:
-    """⌈users / per_replica⌉; infinite where a replica takes none."""
-    capacity = np.asarray(per_replica, float)
-    with np.errstate(divide="ignore"):
-        out: Floats = np.ceil(users / capacity)
-    return out
 
 
 @dataclass(frozen=True)

@@ -6,8 +6,7 @@ objective under the same goal.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Mapping, Sequence
-from dataclasses import dataclass
+from collections.abc import Callable, Iterable, Mapping
 from functools import cached_property
 
 import numpy as np
@@ -16,77 +15,15 @@ from cloudbandit.catalogue.gpus import Profile
 from cloudbandit.catalogue.offers import ServingOffer
 from cloudbandit.core.base import BaseOptimizer
 from cloudbandit.core.errors import UsageError
-from cloudbandit.core.goal import SLO
 from cloudbandit.core.listing import Listing
 from cloudbandit.core.protocols import Factory, Problem, Quote, Run
 from cloudbandit.core.space import Domain
-from cloudbandit.core.trial import Candidate, Observation, Result, Score, Status, Trial
+from cloudbandit.core.trial import Candidate, Observation, Result, Status, Trial
 from cloudbandit.recommend.advisor import STOP_BELOW, Advisor
-from cloudbandit.recommend.decision import replicas_for
-from cloudbandit.surrogate.loads import METRICS, LoadTest, max_users, meets, parse_slos
+from cloudbandit.surrogate.loads import METRICS, LoadTest
 
-USD_PER_H = "usd_per_h"
 LOAD_TEST_SECONDS = 120.0
 START_SECONDS = 300.0
-
-
-@dataclass(frozen=True)
-class FleetGoal:
-    """Serve so many users at the least cost per hour, judged by a measured load curve.
-
-    A result has one row per load (``users`` and metrics), and the metrics ``price_usd_per_h`` of the machine and, where it runs
-    several engines, ``engines``. The score's value is machines × price; its violation, where no load meets the SLOs, that of the
-    lowest load.
-
-    Args:
-        users: concurrent users in all.
-        slos: see `loads.parse_slos`; strings are parsed.
-        max_failure_rate: without an SLO on failures, the share that may fail beyond a single user's.
-    """
-
-    users: int
-    slos: Sequence[SLO]
-    max_failure_rate: float | None = 0.01
-
-    def __post_init__(self) -> None:
-        if self.users < 1:
-            raise UsageError(f"users is {self.users}; it must be at least 1")
-        object.__setattr__(self, "slos", parse_slos(self.slos, self.max_failure_rate))
-
-    @property
-    def metrics(self) -> tuple[str, ...]:
-        return (USD_PER_H,)
-
-    def replicas(self, result: Result) -> int | None:
-        """Machines of this kind that are needed; None where no load meets the SLOs."""
-        loads, ok = self._ok(result)
-        most = int(max_users(ok, loads)) * int(result.metrics.get("engines", 1))
-        return int(replicas_for(self.users, most)) if most else None
-
-    def score(self, result: Result) -> Score | None:
-        """See `cloudbandit.core.goal.Goal.score`.
-
-        Raises:
-            UsageError: an ``ok`` result has no rows or no price.
-        """
-        if not result.status.informative:
-            return None
-        if result.status is not Status.OK:
-            return Score(1, 0.0, ())
-        if not result.rows or "price_usd_per_h" not in result.metrics:
-            raise UsageError("a result judged by FleetGoal needs one row per load, and the metric price_usd_per_h")
-        replicas = self.replicas(result)
-        if replicas is None:
-            lowest = min(result.rows, key=lambda row: row["users"])
-            violation = min(sum(slo.violation(lowest) for slo in self.slos), 1e6)
-            return Score(0, max(violation, 1e-9), (result.metrics["price_usd_per_h"] * self.users,))
-        return Score(0, 0.0, (replicas * result.metrics["price_usd_per_h"],))
-
-    def _ok(self, result: Result) -> tuple[np.ndarray, np.ndarray]:
-        rows = sorted(result.rows, key=lambda row: row["users"])
-        loads = np.array([row["users"] for row in rows])
-        each = [meets(s, np.array([row.get(s.metric, np.nan) for row in rows]), loads, self.users) for s in self.slos]
-        return loads, np.logical_and.reduce(each)
 
 
 class LoadCurves:

@@ -20,6 +20,7 @@ import numpy as np
 from cloudbandit.core.budget import Budget
 from cloudbandit.core.errors import TableError, UsageError
 from cloudbandit.core.goal import SLO, SLOGoal
+from cloudbandit.core.known import History
 from cloudbandit.core.metrics import resolve_metric
 from cloudbandit.core.pools import Simulated
 from cloudbandit.core.report import Report
@@ -136,11 +137,16 @@ class Task:
             if c in self.scores
         ]
 
-    def history(self, kind: str) -> Mapping[str, Sequence[Observation]]:
+    def recorded(self) -> History:
+        """The same, with what is known of it, as another study may learn from it."""
+        units = {name: m.unit for name, m in self.table.manifest.metrics.items() if m.unit}
+        return History(self.observations(), self.objective.facts, units)
+
+    def history(self, kind: str) -> Mapping[str, History]:
         """What an optimizer may learn before the first trial: ``"others"``: all other workloads of the table, those that never
         succeed left out; ``"itself"``: this one, for the oracle."""
         if kind == "itself":
-            return {self.workload: self.observations()}
+            return {self.workload: self.recorded()}
         if kind != "others":
             return {}
         key = (id(self.table), self.metric, tuple(self.slos), self.failures, self.workload)
@@ -177,15 +183,13 @@ class Task:
         return 100.0 * (random - (searched + runs * self.least_value(tried))) / random
 
 
-_histories: dict[tuple[object, ...], Mapping[str, Sequence[Observation]]] = {}
+_histories: dict[tuple[object, ...], Mapping[str, History]] = {}
 
 
 @functools.lru_cache(maxsize=2)
-def _everything(
-    table: Table, metric: str, slos: tuple[SLO, ...], failures: Failures
-) -> Mapping[str, Sequence[Observation]]:
+def _everything(table: Table, metric: str, slos: tuple[SLO, ...], failures: Failures) -> Mapping[str, History]:
     tasks = [Task(table, name, metric, slos, failures) for name in table.workloads]
-    return {task.workload: task.observations() for task in tasks if task.succeeds}
+    return {task.workload: task.recorded() for task in tasks if task.succeeds}
 
 
 def task_seed(seed: int, workload: str) -> int:

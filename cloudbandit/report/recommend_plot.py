@@ -5,10 +5,10 @@ from __future__ import annotations
 from pathlib import Path
 
 from cloudbandit.core.goal import SLO
+from cloudbandit.core.metrics import FAILURES
 from cloudbandit.recommend.advisor import Advisor
 from cloudbandit.recommend.answer import Answer
 from cloudbandit.report.plots import _COLOURS, _figure, _log_axis, _save
-from cloudbandit.surrogate.loads import FAILURES
 
 _MOST = 6
 

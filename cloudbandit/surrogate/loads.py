@@ -18,15 +18,14 @@ from cloudbandit.catalogue.gpus import GPU, Profile, find_gpu
 from cloudbandit.catalogue.models import ModelSpec
 from cloudbandit.core.bundled import bundled
 from cloudbandit.core.errors import DataError, UnknownNameError, UsageError
-from cloudbandit.core.goal import SLO
-from cloudbandit.core.metrics import resolve_metric
+from cloudbandit.core.fleet import metric_name
+from cloudbandit.core.metrics import FAILURES, STATISTICS, names
 
-LATENCIES = ("ttft_excl_accept", "nttft", "itl", "tpot", "e2e")
-PERCENTILES = ("p50", "p90", "p95", "p99")
+LATENCIES = ("ttft", "ttft_excl_accept", "nttft", "itl", "tpot", "e2e")
+PERCENTILES = tuple(s for s in STATISTICS if s != "mean")
 THROUGHPUTS = ("output_tok_per_s", "requests_per_s")
-FAILURES = ("failure_rate_excess", "failure_rate")
-METRICS = (*(f"{m}_{p}_ms" for m in LATENCIES for p in PERCENTILES), *THROUGHPUTS, *FAILURES)
-"""What a load test measures and an SLO may limit. ``failure_rate_excess`` is the share of requests that fail beyond those
+METRICS = (*(m for m in names(*LATENCIES) if "_mean_" not in m), *THROUGHPUTS, *FAILURES)
+"""What a load test measures and the surrogate predicts. ``failure_rate_excess`` is the share of requests that fail beyond those
 that fail with a single user, i.e. for want of capacity."""
 LOADS = (1, 2, 4, 8, 16, 32, 64, 128)
 """Concurrent users of one engine that were measured."""
@@ -233,67 +232,3 @@ def merged(tests: Iterable[LoadTest]) -> list[LoadTest]:
                     )
         out.append(LoadTest(first.model, first.profile, first.users, metrics))
     return with_excess(out)
-
-
-def metric_name(name: str) -> str:
-    """The metric meant: without a statistic the median, and ``ttft`` without the accept time, which is what was measured.
-
-    Raises:
-        UnknownNameError: no such metric.
-    """
-    text = name.replace("ttft_", "ttft_excl_accept_", 1) if name.startswith("ttft_") and "excl" not in name else name
-    text = {"throughput_tok_per_s": "output_tok_per_s", "throughput_tok_s": "output_tok_per_s"}.get(text, text)
-    try:
-        return resolve_metric(text, METRICS)
-    except UnknownNameError:
-        raise UnknownNameError("metric", name, METRICS) from None
-
-
-def parse_slos(slos: Iterable[str | SLO], max_failure_rate: float | None = 0.01) -> tuple[SLO, ...]:
-    """SLOs with their metrics' full names; without one on failures, ``failure_rate_excess`` is limited too.
-
-    Raises:
-        UsageError: unknown metric, a limit that makes no sense, or two SLOs that exclude each other.
-    """
-    out: list[SLO] = []
-    for given in slos:
-        slo = SLO.parse(given) if isinstance(given, str) else given
-        slo = SLO(metric_name(slo.metric), slo.limit, slo.at_most)
-        if slo.at_most and (slo.limit < 0 or (slo.limit == 0 and slo.metric not in FAILURES)):
-            raise UsageError(f"{slo} can never be met: {slo.metric} is > 0")
-        if slo.at_most == (slo.metric in THROUGHPUTS):
-            better = ">=" if slo.metric in THROUGHPUTS else "<="
-            raise UsageError(f"{slo} asks for a worse service; write {slo.metric}{better}{slo.limit:g}")
-        out.append(slo)
-    if not out:
-        raise UsageError(
-            "there is no SLO, so the cheapest machine that starts would do; give at least one, e.g. nttft_ms<=100"
-        )
-    if max_failure_rate is not None and not any(s.metric in FAILURES for s in out):
-        out.append(SLO("failure_rate_excess", max_failure_rate))
-    return tuple(out)
-
-
-def meets(slo: SLO, values: Floats, loads: npt.ArrayLike, users: float) -> npt.NDArray[np.bool_]:
-    """Whether each load meets one SLO. A throughput is the fleet's: ``users`` concurrent users, each engine at that load.
-
-    Args:
-        values: the metric of one engine, last axis = loads; NaN where unknown, which is a violated SLO.
-    """
-    if slo.metric in THROUGHPUTS:
-        values = values * (users / np.asarray(loads, float))
-    with np.errstate(invalid="ignore"):
-        return values <= slo.limit if slo.at_most else values >= slo.limit
-
-
-def prefix(ok: npt.NDArray[np.bool_]) -> npt.NDArray[np.bool_]:
-    """Loads up to the first violation, along the last axis (LLM-Pilot, u_max)."""
-    return np.logical_and.accumulate(ok, axis=-1)
-
-
-def max_users(ok: npt.NDArray[np.bool_], loads: npt.ArrayLike) -> npt.NDArray[np.int64]:
-    """The largest load up to which every load is ok, along the last axis; 0 if the first is not."""
-    count = prefix(ok).sum(-1)
-    steps: npt.NDArray[np.int64] = np.concatenate([np.zeros(1, np.int64), np.asarray(loads, np.int64)])
-    out: npt.NDArray[np.int64] = steps[count]
-    return out

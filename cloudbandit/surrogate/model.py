@@ -16,9 +16,8 @@ import numpy.typing as npt
 from cloudbandit.catalogue.gpus import Profile
 from cloudbandit.catalogue.models import ModelSpec
 from cloudbandit.core.errors import UsageError
+from cloudbandit.core.metrics import FAILURES, entry
 from cloudbandit.surrogate.loads import (
-    FAILURES,
-    LATENCIES,
     METRICS,
     PERCENTILES,
     THROUGHPUTS,
@@ -58,7 +57,8 @@ def grows_with_users(metric: str) -> bool:
 
 def quantity(metric: str) -> str:
     """Metrics of one family are percentiles of one quantity, and are ordered."""
-    return next((f for f in LATENCIES if metric.startswith(f)), metric)
+    found = entry(metric)
+    return found.name if found is not None else metric
 
 
 _MEDIANS = ("nttft_p50_ms", "itl_p50_ms")

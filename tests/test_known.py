@@ -1,0 +1,150 @@
+"""What is known before the first trial reaches the optimizer, and belongs to the study's identity."""
+
+from typing import ClassVar
+
+import pytest
+
+from cloudbandit import (
+    BaseOptimizer,
+    Candidate,
+    CloudBandit,
+    Domain,
+    Observation,
+    Problem,
+    Result,
+    SLOGoal,
+    Store,
+    Study,
+    Trial,
+)
+from cloudbandit.core.errors import StudyMismatchError, UnknownNameError
+from cloudbandit.core.known import History, choose_facts, digest_of_history, probes
+from cloudbandit.objectives.estimated import Estimated
+from cloudbandit.testing import sampled_problem
+
+DOMAIN = Domain({"a": [{"x": x} for x in range(4)], "b": [{"x": x} for x in range(3)]})
+GOAL = SLOGoal("cost_usd")
+
+
+def facts(candidate):
+    return {"price_usd_per_h": 1.0 + candidate["x"], "accelerator": f"H{candidate['x']}00"}
+
+
+def objective():
+    return Estimated(lambda c: {"cost_usd": 1.0 + c["x"]}, facts=facts)
+
+
+def observed(value=1.0):
+    trial = Trial(0, Candidate("a", {"x": 0}))
+    result = Result(metrics={"cost_usd": value})
+    return Observation(trial, result, GOAL.score(result))
+
+
+class Recording(BaseOptimizer):
+    """Notes the problem it was given."""
+
+    seen: ClassVar[list] = []
+
+    def __init__(self, problem):
+        super().__init__(problem)
+        self.seen.append(problem)
+
+    def _suggest(self):
+        free = self.free
+        return self.domain.candidates[int(free[0])] if len(free) else None
+
+
+@pytest.fixture(autouse=True)
+def _nothing_seen():
+    Recording.seen.clear()
+
+
+def test_everything_known_beforehand_arrives():
+    def roofline(candidate):
+        return {"cost_usd": float(candidate["x"])}
+
+    history = {"last week": History([observed()], facts, {"cost_usd": "USD"}), "bare": [observed(2.0)]}
+    Study(DOMAIN, objective(), GOAL, Recording, 2, history=history, estimates={"roofline": roofline}).run()
+    (problem,) = Recording.seen
+    candidate = DOMAIN.candidates[1]
+    assert problem.facts(candidate) == {"price_usd_per_h": 2.0, "accelerator": "H100"}
+    assert problem.history["last week"].units == {"cost_usd": "USD"}
+    assert problem.history["last week"].facts(candidate) == facts(candidate)
+    assert [o.result.metrics["cost_usd"] for o in problem.history["bare"]] == [2.0]
+    assert problem.estimates["roofline"](candidate) == {"cost_usd": 1.0}
+
+
+def test_it_arrives_in_every_arm_of_a_bandit():
+    def factory(problem):
+        return CloudBandit(problem, Recording)
+
+    estimates = {"nothing": lambda candidate: {}}
+    Study(
+        DOMAIN, objective(), GOAL, factory, 3, history={"h": [observed()]}, estimates=estimates, facts="accelerator"
+    ).run()
+    assert [p.domain.names for p in Recording.seen] == [("a",), ("b",)]
+    for problem in Recording.seen:
+        assert problem.estimates == estimates
+        assert len(problem.history["h"]) == 1
+        assert set(problem.facts(problem.domain.candidates[0])) == {"accelerator"}
+    assert len({p.seed for p in Recording.seen}) == 2
+
+
+@pytest.mark.parametrize(
+    ("chosen", "left"),
+    [
+        ("all", {"price_usd_per_h", "accelerator"}),
+        ("none", set()),
+        ("accelerator", {"accelerator"}),
+        ("accelerator, price_usd_per_h", {"price_usd_per_h", "accelerator"}),
+        (["price_usd_per_h"], {"price_usd_per_h"}),
+    ],
+)
+def test_facts_are_chosen(chosen, left):
+    assert set(choose_facts(facts, chosen, DOMAIN)(DOMAIN.candidates[0])) == left
+
+
+def test_a_fact_nobody_knows_is_refused_by_name():
+    with pytest.raises(UnknownNameError, match=r"unknown fact 'accelerater'.*accelerator.*did you mean|Did you mean"):
+        Study(DOMAIN, objective(), GOAL, Recording, 2, facts="accelerater")
+
+
+def test_a_label_is_no_metric():
+    result = objective().evaluate(Trial(0, DOMAIN.candidates[2]), None)
+    assert result.metrics == {"price_usd_per_h": 3.0, "cost_usd": 3.0}
+
+
+def test_a_resumed_study_must_know_the_same(tmp_path):
+    def study(budget, **known):
+        with Store(tmp_path / "s.db") as store:
+            return Study(DOMAIN, objective(), GOAL, Recording, budget, store=store, **known).run()
+
+    known = {"facts": "accelerator", "history": {"h": [observed()]}, "estimates": {"e": lambda c: {"cost_usd": 1.0}}}
+    study(1, **known)
+    assert study(2, **known).evaluations == 2
+    for other in (
+        {**known, "facts": "all"},
+        {**known, "history": {"h": [observed(1.5)]}},
+        {**known, "history": {"another": [observed()]}},
+        {**known, "estimates": {"e": lambda c: {"cost_usd": 1.5}}},
+        {**known, "estimates": {}},
+    ):
+        (key,) = [k for k in known if other[k] is not known[k]]
+        with pytest.raises(StudyMismatchError, match=key):
+            study(2, **other)
+
+
+def test_digests_tell_order_and_content_apart():
+    a, b = observed(1.0), observed(2.0)
+    assert digest_of_history({"h": History([a, b])}) == digest_of_history({"h": History([a, b])})
+    assert digest_of_history({"h": History([a, b])}) != digest_of_history({"h": History([b, a])})
+
+
+def test_probes_are_few_and_always_the_same():
+    large = Domain({"a": [{"x": x} for x in range(5_000)]})
+    assert len(probes(large)) == 256
+    assert probes(large)[0] == large.candidates[0]
+    assert probes(large)[-1] == large.candidates[-1]
+    sampled: Problem = sampled_problem()
+    assert probes(sampled.domain) == probes(sampled.domain)
+    assert all(c in sampled.domain for c in probes(sampled.domain))
