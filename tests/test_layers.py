@@ -10,6 +10,8 @@ ROOT = Path(cloudbandit.__file__).parent
 CORE = [
     "errors",
     "bundled",
+    "names",
+    "schema",
     "metrics",
     "offer",
     "trial",
@@ -28,6 +30,7 @@ CORE = [
     "bandit",
     "budget",
     "stop",
+    "store_schema",
     "store",
     "pools",
     "report",

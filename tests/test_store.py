@@ -1,4 +1,5 @@
 import os
+import re
 import signal
 import sqlite3
 import subprocess
@@ -29,7 +30,7 @@ def filled(path, trials=3):
         for i in range(trials):
             trial = Trial(i, Candidate("a", {"x": i, "on": True, "name": "ä"}), seed=2**32 - 1, replicate=i)
             record.start(trial, 1.0)
-            record.finish(trial, Result(metrics={"loss": 0.1 * i}, spent_usd=0.5), 0.5, 10.0 * i)
+            record.finish(trial, Result(metrics={"loss": 0.1 * i}, spent_usd=0.5, hosts_usd=0.25), 10.0 * i)
         record.close()
     return path
 
@@ -39,7 +40,8 @@ def test_what_was_kept_comes_back_unchanged(tmp_path):
         trials = store.trials("study")
         assert [t.trial.number for t in trials] == [0, 1, 2]
         assert trials[2].trial == Trial(2, Candidate("a", {"x": 2, "on": True, "name": "ä"}), 2**32 - 1, 2)
-        assert trials[2].result == Result(metrics={"loss": 0.2}, spent_usd=0.5)
+        assert trials[2].result == Result(metrics={"loss": 0.2}, spent_usd=0.5, hosts_usd=0.25)
+        assert (trials[2].spent_usd, trials[2].hosts_usd) == (0.5, 0.25)
         assert store.studies() == ["study"]
         with pytest.raises(UnknownNameError, match=r"unknown study 'stdy'.*Did you mean 'study'"):
             store.trials("stdy")
@@ -80,7 +82,7 @@ def test_many_studies_write_at_once(tmp_path):
             record = store.open(name, {})
             for i in range(15):
                 record.start(Trial(i, Candidate("a", {"x": i})), 1.0)
-                record.finish(Trial(i, Candidate("a", {"x": i})), Result(metrics={"loss": 1.0}), 0.5, 1.0)
+                record.finish(Trial(i, Candidate("a", {"x": i})), Result(metrics={"loss": 1.0}), 1.0)
             record.close()
 
     threads = [threading.Thread(target=work, args=(f"study {i}",)) for i in range(4)]
@@ -107,9 +109,57 @@ def test_another_schema_version_is_refused_and_left_alone(tmp_path):
         connection.execute("update cloudbandit_meta set value = '99'")
     connection.close()
     before = path.read_bytes()
-    with pytest.raises(StoreVersionError, match=r"schema version 99.*reads version 1"):
+    with pytest.raises(StoreVersionError, match=r"schema version 99.*reads version 2"):
         Store(path)
     assert path.read_bytes() == before
+
+
+VERSION_1 = """
+create table cloudbandit_meta (key varchar(64) not null primary key, value varchar(255) not null);
+create table cloudbandit_studies (id integer not null primary key autoincrement, name varchar(255) not null unique,
+  identity text not null, spec text not null, created_at float not null);
+create table cloudbandit_trials (study_id integer not null, number integer not null, candidate text not null,
+  seed bigint not null, replicate integer not null, quote_usd float not null, started_at float not null,
+  finished_at float, told integer, clock_s float, spent_usd float, result text,
+  primary key (study_id, number), foreign key(study_id) references cloudbandit_studies (id));
+insert into cloudbandit_meta values ('schema_version', '1');
+insert into cloudbandit_studies values (1, 'old', '{"seed": 0}', '{}', 0.0);
+insert into cloudbandit_trials values (1, 0, '[["a"],{"x":1}]', 5, 0, 1.0, 0.0, 1.0, 0, 2.0, 0.5, '{"status": "ok",
+  "metrics": {"loss": 1.0}, "stderr": {}, "spent_usd": 0.5, "seconds": 2.0, "source": "measured", "reason": "", "rows": [],
+  "artifacts": {}, "error": ""}');
+insert into cloudbandit_trials values (1, 1, '[["a"],{"x":2}]', 6, 0, 1.0, 3.0, null, null, null, null, null);
+"""
+
+
+def test_a_store_of_version_1_is_migrated_in_place_and_resumes(tmp_path):
+    path = tmp_path / "s.db"
+    with sqlite3.connect(path) as connection:
+        connection.executescript(VERSION_1)
+    connection.close()
+    with Store(path) as store:
+        (kept,) = store.trials("old")
+        assert (kept.spent_usd, kept.hosts_usd, kept.result.hosts_usd) == (0.5, 0.0, 0.0)
+        record = store.open("old", {"seed": 0})
+        assert [(t.result.status, t.spent_usd, t.hosts_usd) for t in record.history()] == [
+            ("ok", 0.5, 0.0),
+            ("lost", 1.0, 0.0),
+        ]
+        record.start(Trial(2, Candidate("a", {"x": 3})), 1.0)
+        record.finish(Trial(2, Candidate("a", {"x": 3})), Result(metrics={"loss": 1.0}, hosts_usd=0.125), 4.0)
+        record.close()
+        first = store.id
+    with Store(path) as store:
+        assert store.trials("old")[2].hosts_usd == 0.125
+        assert store.id == first
+
+
+def test_a_store_has_an_id_of_its_own(tmp_path):
+    ids = []
+    for name in ("a", "b", "a"):
+        with Store(tmp_path / name) as store:
+            ids.append(store.id)
+    assert ids[0] == ids[2] != ids[1]
+    assert re.fullmatch("[0-9a-f]{8}", ids[0])
 
 
 def test_a_file_that_is_no_store(tmp_path):

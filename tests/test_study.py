@@ -231,6 +231,26 @@ def test_the_ledger_is_strict():
     ledger.settle(0, 1.8)
     assert ledger.overrun_usd == pytest.approx(0.3)
     assert ledger.spent_usd == 1.8
+    ledger = Ledger(2.0)
+    ledger.restore(0.5, 0.25)
+    assert not ledger.hold(0, 1.3)
+    assert ledger.hold(0, 1.0)
+    ledger.settle(0, 0.5, 0.25)
+    assert ledger.spent_usd == 1.5
+    assert ledger.overrun_usd == 0
+
+
+def test_what_hosts_cost_counts_against_the_cap_and_survives_a_resume(tmp_path):
+    def run(trials):
+        with Store(tmp_path / "s.db") as store:
+            paid = Objective(lambda t: Result(metrics={"loss": 1.0}, spent_usd=0.25, hosts_usd=0.5))
+            return study(paid, Budget(trials=trials, usd=4.0), store=store).run()
+
+    first, second = run(2), run(9)
+    assert (first.trials_usd, first.hosts_usd, first.spent_usd) == (0.5, 1.0, 1.5)
+    assert second.stop_reason == "usd"
+    assert second.spent_usd == second.trials_usd + second.hosts_usd <= 4.0
+    assert second.to_frame()["hosts_usd"].tolist() == [0.5] * len(second.observations)
 
 
 # ── pools ──

@@ -66,9 +66,13 @@ class Leaf:
         return tuple(_parameter(hp) for hp in free)
 
     @cached_property
-    def enumerable(self) -> bool:
+    def size(self) -> float:
         parameters = [_parameter(hp) for name, hp in self.whole.items() if name not in self.fixed]
-        return all(p.finite for p in parameters) and math.prod(len(p.values) for p in parameters) <= ENUMERABLE_LIMIT
+        return math.prod(len(p.values) if p.finite else math.inf for p in parameters)
+
+    @property
+    def enumerable(self) -> bool:
+        return self.size <= ENUMERABLE_LIMIT
 
     @cached_property
     def _enumerated(self) -> tuple[tuple[Config, ...], np.ndarray[Any, Any]]:

@@ -40,7 +40,8 @@ class Budget:
 class Ledger:
     """Hold → settle, safe to call from several threads.
 
-    ``spent_usd`` can exceed the cap only if an objective charged more than it quoted; ``overrun_usd`` says by how much.
+    A hold covers a trial and its host; what is settled is both. ``spent_usd`` can exceed the cap only if an objective charged
+    more than it quoted; ``overrun_usd`` says by how much.
     """
 
     def __init__(self, cap_usd: float | None = None) -> None:
@@ -71,14 +72,14 @@ class Ledger:
             self._held[number] = usd
             return True
 
-    def settle(self, number: int, usd: float) -> None:
-        """Replace a trial's hold by what it really cost."""
+    def settle(self, number: int, trial_usd: float, hosts_usd: float = 0.0) -> None:
+        """Replace a trial's hold by what it and its host really cost."""
         with self._lock:
             held = self._held.pop(number)
-            self.overrun_usd += max(0.0, usd - held)
-            self._settled.append(usd)
+            self.overrun_usd += max(0.0, trial_usd + hosts_usd - held)
+            self._settled += [trial_usd, hosts_usd]
 
-    def restore(self, usd: float) -> None:
+    def restore(self, trial_usd: float, hosts_usd: float = 0.0) -> None:
         """Money that an earlier run of the same study settled."""
         with self._lock:
-            self._settled.append(usd)
+            self._settled += [trial_usd, hosts_usd]

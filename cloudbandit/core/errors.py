@@ -16,6 +16,7 @@
     │   ├── StoreVersionError            written by another schema version
     │   ├── StoreCorruptError            not a store, or damaged
     │   └── StudyMismatchError           the stored study was about something else
+    ├── NoCapacity                       a provider has none of an offer now; carries its code
     ├── OptimizerError                   an optimizer broke a law (asked outside the space, …)
     └── MissingExtraError (ImportError)  an optional dependency is not installed; names the extra
 
@@ -106,6 +107,22 @@ class StoreCorruptError(StoreError):
 
 class StudyMismatchError(StoreError):
     """A study of this name is stored, and it was about something else."""
+
+
+class NoCapacity(CloudBanditError):
+    """A provider cannot launch an offer now: a trial on it becomes UNAVAILABLE.
+
+    Args:
+        code: the provider's own, stable (``InsufficientInstanceCapacity``); the trial's reason.
+        text: for people.
+    """
+
+    def __init__(self, code: str, text: str = "") -> None:
+        super().__init__(f"{code}: {text}" if text else code)
+        self.code = code
+
+    def __reduce__(self) -> tuple[type[NoCapacity], tuple[str, str]]:
+        return NoCapacity, (self.code, str(self).removeprefix(self.code).removeprefix(": "))
 
 
 class OptimizerError(CloudBanditError):

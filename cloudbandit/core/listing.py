@@ -17,7 +17,7 @@ if TYPE_CHECKING:
     from ConfigSpace import ConfigurationSpace
 
 ENUMERABLE_LIMIT = 200_000
-"""A space with more nominal cells than this is sampled, not enumerated."""
+"""A space with more nominal cells than this is sampled, not enumerated; so is a domain with more in all its arms."""
 
 
 @runtime_checkable
@@ -26,6 +26,10 @@ class Space(Protocol):
 
     @property
     def parameters(self) -> tuple[Parameter, ...]: ...
+
+    @property
+    def size(self) -> float:
+        """At least as many as there are configs, known without listing them; infinite where a parameter is continuous."""
 
     @property
     def enumerable(self) -> bool: ...
@@ -82,6 +86,10 @@ class Listing:
     @property
     def parameters(self) -> tuple[Parameter, ...]:
         return self._parameters
+
+    @property
+    def size(self) -> float:
+        return len(self._configs)
 
     @property
     def enumerable(self) -> bool:

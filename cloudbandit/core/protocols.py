@@ -10,10 +10,11 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
-from typing import Any, Protocol, runtime_checkable
+from typing import Protocol, runtime_checkable
 
 from cloudbandit.core.goal import Goal
 from cloudbandit.core.known import Estimate, Facts, History, no_facts
+from cloudbandit.core.offer import Bill, Offer
 from cloudbandit.core.space import Domain
 from cloudbandit.core.trial import Candidate, Observation, Result, Trial
 
@@ -190,19 +191,37 @@ class Host(Protocol):
 
 
 class Provider(Protocol):
-    """Who rents hosts out. `cloudbandit.live.lease.lease` is the only caller of ``launch``."""
+    """Who rents hosts out. `cloudbandit.live.lease.Lease` is the only caller of ``launch``.
+
+    ``free_host() -> Host`` may be defined too, by whoever has one that costs nothing (this machine): an engine's version is
+    asked there before the first trial.
+    """
 
     @property
     def name(self) -> str: ...
 
-    def offers(self) -> Sequence[Any]: ...
+    @property
+    def boot_s(self) -> float:
+        """The longest a launch may take until the host is up; it is part of what a trial holds."""
 
-    def launch(self, offer: Any, *, run: str, key: str, expires: float) -> Host:
-        """A host for ``key`` (deterministic per trial attempt: launching it again finds it), tagged with ``run`` and
-        ``expires``."""
+    def offers(self) -> Sequence[Offer]:
+        """What can be launched; labels differ."""
+
+    def quote(self, offer: Offer, seconds: float) -> float:
+        """The most a lease of at most so many seconds, boot included, can be billed: USD, by the provider's own tariff."""
+
+    def launch(self, offer: Offer, *, run: str, key: str, expires: float) -> Host:
+        """A host for ``key``, tagged with ``run`` and ``expires`` (seconds since 1970); launching a key again finds its host.
+
+        Raises:
+            NoCapacity: there is none to be had now.
+        """
 
     def destroy(self, key: str) -> None:
-        """Idempotent."""
+        """Idempotent; a key that nothing was launched under is no error."""
+
+    def bill(self, key: str) -> Bill:
+        """What the lease of that key costs so far, and once it is destroyed in all; nothing for a key never launched."""
 
     def hosts(self, run: str) -> Sequence[str]:
         """Keys of hosts of that run that are up, whoever launched them."""

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
@@ -21,7 +22,7 @@ class Report:
         observations: every trial, in the order told.
         stop_reason: ``trials``, ``usd``, ``seconds``, ``finished`` (nothing left to ask), ``unavailable`` (every arm rests),
             or ``no_progress`` (outcome after outcome was lost or interrupted).
-        spent_usd, elapsed_s: over all runs of the study, crashed ones included.
+        spent_usd, elapsed_s: over all runs of the study, crashed ones included; `trials_usd` and `hosts_usd` are its parts.
         overrun_usd: what objectives charged beyond their quotes; 0 unless one of them is wrong.
         exact_resume: whether a resumed run asks exactly what an uninterrupted one would.
         ask_seconds: how long each suggestion took, in this run.
@@ -50,6 +51,16 @@ class Report:
     def least_violating(self) -> Observation | None:
         """Where nothing is feasible: what came nearest. Never an answer, only a hint."""
         return None if self.incumbent else least_bad(self.observations)
+
+    @property
+    def trials_usd(self) -> float:
+        """What the trials cost: each its share of the time on its host."""
+        return math.fsum(o.result.spent_usd for o in self.observations)
+
+    @property
+    def hosts_usd(self) -> float:
+        """What the hosts cost beside that: boot, idle time, minimum billing, storage."""
+        return math.fsum(o.result.hosts_usd for o in self.observations)
 
     @property
     def evaluations(self) -> int:
@@ -81,6 +92,7 @@ class Report:
                 "feasible": bool(o.score and o.score.feasible),
                 "reason": o.result.reason,
                 "spent_usd": o.result.spent_usd,
+                "hosts_usd": o.result.hosts_usd,
                 "seconds": o.result.seconds,
                 "source": o.result.source,
                 **dict(o.result.metrics),

@@ -14,14 +14,14 @@ from __future__ import annotations
 import hashlib
 import math
 from collections.abc import Mapping, Sequence
-from functools import cached_property
+from functools import cached_property, partial
 from types import MappingProxyType
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
 from cloudbandit.core.errors import SpaceError, UnknownNameError
-from cloudbandit.core.listing import Listing, Space
+from cloudbandit.core.listing import ENUMERABLE_LIMIT, Listing, Space
 from cloudbandit.core.parameter import Parameter, merge
 from cloudbandit.core.trial import Candidate
 
@@ -34,19 +34,21 @@ class Domain:
 
     Args:
         arms: name → ``ConfigurationSpace`` | `Listing` | list of configs | `Domain`.
+        limit: a domain of more configs, in all its arms together, is sampled, not listed.
 
     Raises:
         SpaceError: no arm, or an arm whose space is empty.
     """
 
-    def __init__(self, arms: Mapping[str, Any]) -> None:
+    def __init__(self, arms: Mapping[str, Any], *, limit: int = ENUMERABLE_LIMIT) -> None:
         if not arms:
             raise SpaceError("a domain needs at least one arm, got none")
         self.arms: Mapping[str, Space | Domain] = MappingProxyType({str(n): _as_space(n, s) for n, s in arms.items()})
+        self.limit = limit
         self._slices: dict[str, Domain] = {}
 
     def __reduce__(self) -> tuple[Any, ...]:
-        return Domain, (dict(self.arms),)
+        return partial(Domain, limit=self.limit), (dict(self.arms),)
 
     @property
     def names(self) -> tuple[str, ...]:
@@ -65,16 +67,21 @@ class Domain:
         return MappingProxyType(out)
 
     @cached_property
+    def size(self) -> float:
+        """At least as many as there are configs, known without listing them; infinite where a parameter is continuous."""
+        return sum(leaf.size for leaf in self.leaves.values())
+
+    @cached_property
     def enumerable(self) -> bool:
         """Whether the configs can be listed; else optimizers sample."""
-        return all(leaf.enumerable for leaf in self.leaves.values())
+        return self.size <= self.limit and all(leaf.enumerable for leaf in self.leaves.values())
 
     @cached_property
     def candidates(self) -> tuple[Candidate, ...]:
         """Every candidate, in the order of arms and then of configs.
 
         Raises:
-            SpaceError: the domain is infinite or larger than ``ENUMERABLE_LIMIT``.
+            SpaceError: the domain is infinite or larger than its limit.
         """
         if not self.enumerable:
             raise SpaceError("this domain cannot be enumerated: a space is continuous or too large; cure: sample it")
@@ -120,11 +127,13 @@ class Domain:
         return isinstance(candidate, Candidate) and self.why_not(candidate) is None
 
     def only(self, arm: str) -> Domain:
-        """The domain of one top-level arm; candidates keep their full arm path."""
+        """The domain of one top-level arm; candidates keep their full arm path. An arm of a domain that is not listed is
+        listed only within its share of the limit, so that all arms together are not listed either."""
         if arm not in self.arms:
             raise UnknownNameError("arm", arm, self.names)
         if arm not in self._slices:  # kept: a domain is immutable, and studies that share it share its enumeration
-            self._slices[arm] = Domain({arm: self.arms[arm]})
+            limit = self.limit if self.enumerable else self.limit // len(self.arms)
+            self._slices[arm] = Domain({arm: self.arms[arm]}, limit=limit)
         return self._slices[arm]
 
     def sample(self, rng: np.random.Generator, n: int = 1) -> list[Candidate]:

@@ -24,6 +24,7 @@ import sqlalchemy as sa
 from filelock import FileLock, Timeout
 from sqlalchemy import exc
 
+from cloudbandit.core import store_schema as schema
 from cloudbandit.core.errors import (
     StoreBusyError,
     StoreCorruptError,
@@ -35,41 +36,7 @@ from cloudbandit.core.errors import (
 )
 from cloudbandit.core.trial import Candidate, Result, Status, Trial
 
-SCHEMA_VERSION = 1
 _BUSY_SECONDS = 10.0
-
-_schema = sa.MetaData()
-_meta = sa.Table(
-    "cloudbandit_meta",
-    _schema,
-    sa.Column("key", sa.String(64), primary_key=True),
-    sa.Column("value", sa.String(255), nullable=False),
-)
-_studies = sa.Table(
-    "cloudbandit_studies",
-    _schema,
-    sa.Column("id", sa.Integer, primary_key=True, autoincrement=True),
-    sa.Column("name", sa.String(255), nullable=False, unique=True),
-    sa.Column("identity", sa.Text, nullable=False),  # what a resumed study must agree with
-    sa.Column("spec", sa.Text, nullable=False),  # how the CLI rebuilds it
-    sa.Column("created_at", sa.Float, nullable=False),
-)
-_trials = sa.Table(
-    "cloudbandit_trials",
-    _schema,
-    sa.Column("study_id", sa.Integer, sa.ForeignKey("cloudbandit_studies.id"), primary_key=True),
-    sa.Column("number", sa.Integer, primary_key=True, autoincrement=False),
-    sa.Column("candidate", sa.Text, nullable=False),
-    sa.Column("seed", sa.BigInteger, nullable=False),
-    sa.Column("replicate", sa.Integer, nullable=False),
-    sa.Column("quote_usd", sa.Float, nullable=False),
-    sa.Column("started_at", sa.Float, nullable=False),
-    sa.Column("finished_at", sa.Float),
-    sa.Column("told", sa.Integer),  # 0, 1, 2 …: the order in which results were told; null while in flight
-    sa.Column("clock_s", sa.Float),  # the study's clock when it ended
-    sa.Column("spent_usd", sa.Float),
-    sa.Column("result", sa.Text),
-)
 
 
 @dataclass(frozen=True, slots=True)
@@ -80,6 +47,7 @@ class StoredTrial:
     result: Result
     quote_usd: float
     spent_usd: float
+    hosts_usd: float
     clock_s: float
 
 
@@ -89,8 +57,11 @@ class Store:
     Args:
         url: a path (SQLite), ``sqlite:///PATH``, or ``postgresql://…`` (needs the extra ``postgres``).
 
+    Attributes:
+        id: of this store alone, whoever made it where: keys of leased hosts begin with it.
+
     Raises:
-        StoreVersionError: written by another schema version.
+        StoreVersionError: written by a newer schema version.
         StoreCorruptError: not a database, or damaged.
         StoreBusyError: locked by another process for more than 10 s.
     """
@@ -152,30 +123,28 @@ class Store:
 
     def _create(self) -> None:
         with self._begin() as connection:
+            if not self._sqlite:  # two clients may create or migrate the schema at once
+                connection.execute(sa.text("select pg_advisory_xact_lock(737303)"))
             inspector = sa.inspect(connection)
-            if not inspector.has_table(_meta.name):
+            if not inspector.has_table(schema.meta.name):
                 if self._sqlite and inspector.get_table_names():
                     raise StoreCorruptError(
                         f"{self.url} is a database of another program (tables: "
                         f"{', '.join(inspector.get_table_names()[:5])}). Cure: name a new file"
                     )
-                if not self._sqlite:  # two clients may create the schema at once
-                    connection.execute(sa.text("select pg_advisory_xact_lock(737303)"))
-                _schema.create_all(connection)
-                known = connection.execute(sa.select(_meta.c.value).where(_meta.c.key == "schema_version")).scalar()
-                if known is None:
-                    connection.execute(sa.insert(_meta).values(key="schema_version", value=str(SCHEMA_VERSION)))
-            found = connection.execute(sa.select(_meta.c.value).where(_meta.c.key == "schema_version")).scalar()
-            if found != str(SCHEMA_VERSION):
+                schema.create(connection)
+            found = schema.migrate(connection)
+            if found != schema.VERSION:
                 raise StoreVersionError(
                     f"the store {self.url} has schema version {found}, and this cloudbandit reads version "
-                    f"{SCHEMA_VERSION}. Cure: use the cloudbandit that wrote it, or another store; it was left as it is"
+                    f"{schema.VERSION}. Cure: use the cloudbandit that wrote it, or another store; it was left as it is"
                 )
+            self.id = schema.store_id(connection)
 
     def studies(self) -> list[str]:
         """Names of the stored studies, the oldest first."""
         with self._begin() as connection:
-            return list(connection.execute(sa.select(_studies.c.name).order_by(_studies.c.id)).scalars())
+            return list(connection.execute(sa.select(schema.studies.c.name).order_by(schema.studies.c.id)).scalars())
 
     def spec(self, name: str) -> dict[str, Any]:
         """What the study was opened with, so that it can be rebuilt."""
@@ -190,24 +159,29 @@ class Store:
     def in_flight(self, name: str) -> list[Trial]:
         """Trials that were started and have no end yet."""
         study = int(self._study(name).id)
-        query = sa.select(_trials).where(_trials.c.study_id == study, _trials.c.told.is_(None))
+        query = sa.select(schema.trials).where(schema.trials.c.study_id == study, schema.trials.c.told.is_(None))
         with self._begin() as connection:
-            return [_trial(row) for row in connection.execute(query.order_by(_trials.c.number))]
+            return [_trial(row) for row in connection.execute(query.order_by(schema.trials.c.number))]
 
     def _study(self, name: str) -> Any:
         with self._begin() as connection:
-            row = connection.execute(sa.select(_studies).where(_studies.c.name == name)).one_or_none()
+            row = connection.execute(sa.select(schema.studies).where(schema.studies.c.name == name)).one_or_none()
         if row is None:
             raise UnknownNameError("study", name, self.studies(), f"(in the store {self.url})")
         return row
 
     def _finished(self, study: int) -> list[StoredTrial]:
-        query = sa.select(_trials).where(_trials.c.study_id == study, _trials.c.told.is_not(None))
+        query = sa.select(schema.trials).where(schema.trials.c.study_id == study, schema.trials.c.told.is_not(None))
         with self._begin() as connection:
-            rows = connection.execute(query.order_by(_trials.c.told)).all()
+            rows = connection.execute(query.order_by(schema.trials.c.told)).all()
         return [
             StoredTrial(
-                _trial(row), Result.from_dict(json.loads(row.result)), row.quote_usd, row.spent_usd, row.clock_s
+                _trial(row),
+                Result.from_dict(json.loads(row.result)),
+                row.quote_usd,
+                row.spent_usd,
+                row.hosts_usd,
+                row.clock_s,
             )
             for row in rows
         ]
@@ -225,7 +199,7 @@ class Store:
         """
         wanted = json.loads(json.dumps(dict(identity)))
         with self._begin() as connection:
-            query = sa.select(_studies).where(_studies.c.name == name)
+            query = sa.select(schema.studies).where(schema.studies.c.name == name)
             row = connection.execute(query).one_or_none()
             if row is None:
                 values = {
@@ -293,12 +267,12 @@ class StudyRecord:
         first ended as LOST, their hold settled at the quote."""
         with self._store._begin() as connection:
             rows = connection.execute(
-                sa.select(_trials)
-                .where(_trials.c.study_id == self._study, _trials.c.told.is_(None))
-                .order_by(_trials.c.number)
+                sa.select(schema.trials)
+                .where(schema.trials.c.study_id == self._study, schema.trials.c.told.is_(None))
+                .order_by(schema.trials.c.number)
             ).all()
             clock = connection.execute(
-                sa.select(sa.func.max(_trials.c.clock_s)).where(_trials.c.study_id == self._study)
+                sa.select(sa.func.max(schema.trials.c.clock_s)).where(schema.trials.c.study_id == self._study)
             ).scalar()
             for row in rows:
                 lost = Result(
@@ -307,14 +281,14 @@ class StudyRecord:
                     reason="crash",
                     error="the process that ran this trial ended without recording its end",
                 )
-                self._end(connection, row.number, lost, row.quote_usd, clock or 0.0)
+                self._end(connection, row.number, lost, clock or 0.0)
         return self._store._finished(self._study)
 
     def start(self, trial: Trial, quote_usd: float) -> None:
         """Before anything is spent."""
         with self._store._begin() as connection:
             connection.execute(
-                sa.insert(_trials).values(
+                sa.insert(schema.trials).values(
                     study_id=self._study,
                     number=trial.number,
                     candidate=trial.candidate.key,
@@ -325,20 +299,21 @@ class StudyRecord:
                 )
             )
 
-    def finish(self, trial: Trial, result: Result, spent_usd: float, clock_s: float) -> None:
+    def finish(self, trial: Trial, result: Result, clock_s: float) -> None:
         """After; durable when this returns."""
         with self._store._begin() as connection:
-            self._end(connection, trial.number, result, spent_usd, clock_s)
+            self._end(connection, trial.number, result, clock_s)
 
-    def _end(self, connection: sa.Connection, number: int, result: Result, spent: float, clock: float) -> None:
+    def _end(self, connection: sa.Connection, number: int, result: Result, clock: float) -> None:
         connection.execute(
-            sa.update(_trials)
-            .where(_trials.c.study_id == self._study, _trials.c.number == number)
+            sa.update(schema.trials)
+            .where(schema.trials.c.study_id == self._study, schema.trials.c.number == number)
             .values(
                 finished_at=time.time(),
                 told=self._told,
                 clock_s=clock,
-                spent_usd=spent,
+                spent_usd=result.spent_usd,
+                hosts_usd=result.hosts_usd,
                 result=json.dumps(result.to_dict(), allow_nan=False),
             )
         )
@@ -363,7 +338,7 @@ def _upsert(sqlite: bool) -> Any:
     from sqlalchemy.dialects import postgresql
     from sqlalchemy.dialects import sqlite as lite
 
-    return lite.insert(_studies) if sqlite else postgresql.insert(_studies)
+    return lite.insert(schema.studies) if sqlite else postgresql.insert(schema.studies)
 
 
 def _sqlite_pragmas(connection: Any, _: object) -> None:

@@ -224,7 +224,7 @@ class _Loop:
         if self.record is None:
             return
         for stored in self.record.history():
-            self.ledger.restore(stored.spent_usd)
+            self.ledger.restore(stored.spent_usd, stored.hosts_usd)
             self.clock_before = max(self.clock_before, stored.clock_s)
             self.next_number = max(self.next_number, stored.trial.number + 1)
             self.tell(Observation(stored.trial, stored.result, self.study.goal.score(stored.result)))
@@ -342,8 +342,8 @@ class _Loop:
 
     def finish(self, trial: Trial, result: Result) -> None:
         if self.record is not None:
-            self.record.finish(trial, result, result.spent_usd, self.clock())
-        self.ledger.settle(trial.number, result.spent_usd)
+            self.record.finish(trial, result, self.clock())
+        self.ledger.settle(trial.number, result.spent_usd, result.hosts_usd)
         del self.in_flight[trial.number]
 
     def tell(self, observation: Observation) -> None:

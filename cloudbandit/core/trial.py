@@ -107,6 +107,7 @@ class Result:
         metrics: name → finite value; the unit is in the name (``ttft_p95_ms``, ``cost_usd``).
         stderr: name → standard error of the metric, where known.
         spent_usd: what the trial cost *us*, in USD (not what the config would cost in production).
+        hosts_usd: what its host cost us beside that, in USD: boot, idle time, minimum billing, storage.
         seconds: how long the trial took, in seconds.
         source: ``"measured"``, ``"recorded"`` or ``"estimated"``.
         reason: a stable code for a bad end: ``start_timeout``, ``out_of_memory``, …
@@ -128,6 +129,7 @@ class Result:
     rows: Sequence[Mapping[str, float]] = ()
     artifacts: Mapping[str, str] = field(default_factory=dict)
     error: str = ""
+    hosts_usd: float = 0.0
 
     def __post_init__(self) -> None:
         for name, value in (*self.metrics.items(), *self.stderr.items()):
@@ -136,7 +138,8 @@ class Result:
                     f"metric {name!r} of a result is {value!r}; a result holds finite numbers only. "
                     "Cure: leave an unknown metric out, or return status=Status.FAILED with a reason"
                 )
-        for name, amount in (("spent_usd", self.spent_usd), ("seconds", self.seconds)):
+        amounts = (("spent_usd", self.spent_usd), ("hosts_usd", self.hosts_usd), ("seconds", self.seconds))
+        for name, amount in amounts:
             if not (math.isfinite(amount) and amount >= 0):
                 raise UsageError(f"{name} of a result is {amount!r}; it must be a finite number ≥ 0")
 
@@ -147,6 +150,7 @@ class Result:
             "metrics": dict(self.metrics),
             "stderr": dict(self.stderr),
             "spent_usd": self.spent_usd,
+            "hosts_usd": self.hosts_usd,
             "seconds": self.seconds,
             "source": self.source,
             "reason": self.reason,
@@ -157,6 +161,7 @@ class Result:
 
     @classmethod
     def from_dict(cls, data: Mapping[str, Any]) -> Result:
+        """What an earlier version wrote lacks some fields, which then have their defaults."""
         return cls(**{**data, "status": Status(data["status"]), "rows": tuple(data["rows"])})
 
 

@@ -4,35 +4,13 @@ from __future__ import annotations
 
 from abc import ABC, abstractmethod
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any, ClassVar
+from dataclasses import replace
+from typing import Any, ClassVar
 
-from cloudbandit.core.errors import UnknownNameError, UsageError
+from cloudbandit.core.errors import SpaceError, UnknownNameError, UsageError
 from cloudbandit.core.protocols import Host
 from cloudbandit.core.trial import Config, Value
-
-if TYPE_CHECKING:
-    from ConfigSpace import ConfigurationSpace
-
-
-@dataclass(frozen=True, slots=True)
-class Knob:
-    """One setting of an engine.
-
-    Args:
-        values: what it may be, in order; the first is not special.
-        default: what the engine is started with where nobody chose.
-        when: ``(knob, value)``: it has an effect only then, and is absent from a config otherwise.
-    """
-
-    name: str
-    values: tuple[Value, ...]
-    default: Value
-    when: tuple[str, Value] | None = None
-
-    def __post_init__(self) -> None:
-        if self.default not in self.values:
-            raise UsageError(f"the default of {self.name} is {self.default!r}, which is none of {self.values}")
+from cloudbandit.engines.knobs import Knob, KnobSpace, conflict
 
 
 class Engine(ABC):
@@ -70,54 +48,25 @@ class Engine(ABC):
         """What a knob may be in this study."""
         return self._fixed.get(knob.name, knob.values)
 
-    def space(self) -> ConfigurationSpace:
-        """The knobs as a ConfigSpace, with conditions and known constraints."""
-        from ConfigSpace import (
-            CategoricalHyperparameter,
-            ConfigurationSpace,
-            EqualsCondition,
-            ForbiddenAndConjunction,
-            ForbiddenGreaterThanRelation,
-            ForbiddenInClause,
-            OrdinalHyperparameter,
-        )
+    def space(self, accelerators: int | None = None) -> KnobSpace:
+        """The configs to be searched: those that meet the known constraints and take no more accelerators than there are.
 
-        space = ConfigurationSpace(seed=0)
-        made: dict[str, Any] = {}
+        Args:
+            accelerators: of the machine; None: nobody knows, or as many as are wanted.
+
+        Raises:
+            SpaceError: there is none.
+        """
+        knobs = []
         for knob in self.knobs:
             values = self.values(knob)
+            if accelerators is not None and self.accelerators({}) <= accelerators:
+                values = tuple(v for v in values if self.accelerators({knob.name: v}) <= accelerators)
+                if not values:
+                    raise SpaceError(f"every {knob.name} takes more than the {accelerators} accelerators there are")
             default = knob.default if knob.default in values else values[0]
-            numeric = all(isinstance(v, int | float) and not isinstance(v, bool) for v in values)
-            kind = OrdinalHyperparameter if numeric else CategoricalHyperparameter
-            made[knob.name] = kind(knob.name, list(values), default_value=default)
-        space.add(*made.values())
-        for knob in self.knobs:
-            if knob.when is not None:
-                parent, value = knob.when
-                if value in self.values(next(k for k in self.knobs if k.name == parent)):
-                    space.add(EqualsCondition(made[knob.name], made[parent], value))
-        for smaller, larger in self.at_most:
-            space.add(ForbiddenGreaterThanRelation(made[smaller], made[larger]))
-        offered = {k.name: self.values(k) for k in self.knobs}
-        for clause in self.forbidden:
-            met = {name: [v for v in values if v in offered[name]] for name, values in clause.items()}
-            if all(met.values()):
-                parts = [ForbiddenInClause(made[name], values) for name, values in met.items()]
-                space.add(ForbiddenAndConjunction(*parts) if len(parts) > 1 else parts[0])
-        return space
-
-    def configs(self) -> list[dict[str, Value]]:
-        """Every config that meets the known constraints, inactive knobs absent."""
-        out: list[dict[str, Value]] = [{}]
-        for knob in self.knobs:
-            grown = []
-            for config in out:
-                if knob.when is not None and config.get(knob.when[0]) != knob.when[1]:
-                    grown.append(config)
-                else:
-                    grown += [{**config, knob.name: v} for v in self.values(knob)]
-            out = grown
-        return [c for c in out if self.why_not(c) is None]
+            knobs.append(replace(knob, values=values, default=default))
+        return KnobSpace(knobs, self.at_most, self.forbidden, self.accelerators, accelerators)
 
     def why_not(self, config: Config) -> str | None:
         """None for a config that may be started, else the reason."""
@@ -130,13 +79,7 @@ class Engine(ABC):
                 return f"{name} = {value!r}; allowed: {', '.join(map(str, knob.values))}"
             if knob.when is not None and config.get(knob.when[0], known[knob.when[0]].default) != knob.when[1]:
                 return f"{name} has an effect only where {knob.when[0]} = {knob.when[1]!r}"
-        for smaller, larger in self.at_most:
-            if smaller in config and larger in config and float(config[smaller]) > float(config[larger]):
-                return f"{smaller} = {config[smaller]} exceeds {larger} = {config[larger]}"
-        for clause in self.forbidden:
-            if all(name in config and config[name] in values for name, values in clause.items()):
-                return "the engine refuses " + " with ".join(f"{name} = {config[name]}" for name in clause)
-        return None
+        return conflict(config, self.at_most, self.forbidden)
 
     def accelerators(self, config: Config) -> int:
         """How many a config takes; 0: none."""

@@ -12,7 +12,8 @@ from cloudbandit.core.errors import DataError, UsageError
 from cloudbandit.core.protocols import Host
 from cloudbandit.core.trial import Config
 from cloudbandit.engines import openvino_server, tiny_llama
-from cloudbandit.engines.engine import Engine, Knob
+from cloudbandit.engines.engine import Engine
+from cloudbandit.engines.knobs import Knob
 
 TINY = "tiny-llama"
 _PROPERTIES = {"threads": "INFERENCE_NUM_THREADS", "kv_cache_precision": "KV_CACHE_PRECISION"}

@@ -10,7 +10,8 @@ from collections.abc import Mapping, Sequence
 from cloudbandit.core.protocols import Host
 from cloudbandit.core.trial import Config, Value
 from cloudbandit.engines import hugging_face
-from cloudbandit.engines.engine import Engine, Knob
+from cloudbandit.engines.engine import Engine
+from cloudbandit.engines.knobs import Knob
 
 
 class Transformers(Engine):

@@ -13,7 +13,8 @@ from cloudbandit.core.errors import UsageError
 from cloudbandit.core.protocols import Host
 from cloudbandit.core.trial import Config, Value
 from cloudbandit.engines import hugging_face
-from cloudbandit.engines.engine import Engine, Knob
+from cloudbandit.engines.engine import Engine
+from cloudbandit.engines.knobs import Knob
 
 _COMMON = (
     Knob("max_num_seqs", (4, 16, 64, 128, 256, 512, 1024), 256),

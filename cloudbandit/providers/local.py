@@ -12,17 +12,20 @@ import socket
 import subprocess
 import sys
 import tempfile
+import time
 from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
 from pathlib import Path
 
-from cloudbandit.catalogue.prices import Offer
 from cloudbandit.core.errors import UsageError
+from cloudbandit.core.offer import Bill, Offer, Tariff
 from cloudbandit.core.protocols import Finished
 from cloudbandit.providers import guard
 
 _GUARD = Path(guard.__file__)
 _TAIL_BYTES = 200_000
 _LARGE_BYTES = 64 * 2**20
+_TARIFF = Tariff(granularity_s=0.0)
 _PREFIX, _OWNED = "cloudbandit-", ".owned"
 
 
@@ -209,41 +212,81 @@ class LocalHost:
 
 
 class LocalProvider:
-    """This machine, as one offer.
+    """This machine, as one offer, billed by the time that its hosts are up.
 
     Args:
         usd_per_h: what an hour of it is worth; budgets in USD count it.
+
+    Raises:
+        UsageError: the price is not a finite number > 0.
     """
 
     name = "local"
+    boot_s = 0.0
 
-    def __init__(self, usd_per_h: float = 0.01) -> None:
-        self.usd_per_h = usd_per_h
-        self._hosts: dict[str, LocalHost] = {}
+    def __init__(self, usd_per_h: float = 0.05) -> None:
+        number = isinstance(usd_per_h, int | float) and not isinstance(usd_per_h, bool)
+        if not (number and math.isfinite(usd_per_h) and usd_per_h > 0):
+            raise UsageError(f"usd_per_h of this machine is {usd_per_h!r}; it must be a finite number > 0")
+        self.usd_per_h = float(usd_per_h)
+        self._leases: dict[str, _Lease] = {}
 
     def offers(self) -> list[Offer]:
         """This machine."""
-        cores = len(os.sched_getaffinity(0))
-        memory_gib = os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES") / 2**30
         found = accelerators()
-        part = found[0].split(",")[0] if found else ""
-        usd = self.usd_per_h
         return [
-            Offer("local", "here", "this-machine", part, len(found), cores, memory_gib, usd, None, "", "this machine")
+            Offer(
+                "local",
+                "",
+                "this-machine",
+                self.usd_per_h,
+                accelerator=found[0].split(",")[0] if found else "",
+                accelerators=len(found),
+                vcpus=len(os.sched_getaffinity(0)),
+                memory_gib=os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES") / 2**30,
+                source="this machine",
+            )
         ]
+
+    def quote(self, offer: Offer, seconds: float) -> float:
+        """The price for so long."""
+        return _TARIFF.usd(offer.usd_per_h, seconds)
+
+    def free_host(self) -> LocalHost:
+        """For asking what is installed here."""
+        return LocalHost()
 
     def launch(self, offer: Offer, *, run: str, key: str, expires: float) -> LocalHost:
         """A host per key; launching a key again gives the host it already has."""
-        if key not in self._hosts or self._hosts[key].closed:
-            self._hosts[key] = LocalHost(expires=expires)
-        return self._hosts[key]
+        known = self._leases.get(key)
+        if known is None or known.host.closed:
+            known = self._leases[key] = _Lease(LocalHost(expires=expires), run, offer.usd_per_h, time.monotonic())
+        return known.host
 
     def destroy(self, key: str) -> None:
         """Idempotent."""
-        host = self._hosts.pop(key, None)
-        if host is not None:
-            host.close()
+        lease = self._leases.get(key)
+        if lease is not None and lease.until is None:
+            lease.host.close()
+            lease.until = time.monotonic()
+
+    def bill(self, key: str) -> Bill:
+        """The price for the time the host was up."""
+        lease = self._leases.get(key)
+        if lease is None:
+            return Bill()
+        seconds = (time.monotonic() if lease.until is None else lease.until) - lease.since
+        return Bill(_TARIFF.usd(lease.usd_per_h, seconds), seconds)
 
     def hosts(self, run: str) -> list[str]:
         """Keys of hosts that are up. What another process left is none: its guards ended with it."""
-        return [key for key, host in self._hosts.items() if not host.closed]
+        return [key for key, lease in self._leases.items() if lease.run == run and not lease.host.closed]
+
+
+@dataclass
+class _Lease:
+    host: LocalHost
+    run: str
+    usd_per_h: float
+    since: float
+    until: float | None = None

@@ -1,0 +1,6 @@
+"""Providers by name; another package's are found by its entry points in the group ``cloudbandit.providers``."""
+
+from cloudbandit.core.names import Names
+
+PROVIDERS = Names("provider", "cloudbandit.providers", {"local": "cloudbandit.providers.local:LocalProvider"})
+DEFAULT = "local"
