@@ -34,6 +34,7 @@ CORE = [
     "store",
     "pools",
     "report",
+    "loop",
     "study",
 ]
 LAYERS = [

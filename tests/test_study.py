@@ -72,7 +72,7 @@ def test_a_budget_must_limit_something():
 
 
 def test_unavailable_everywhere_stops_the_study():
-    report = study(Objective(lambda t: Result(Status.UNAVAILABLE)), 9).run()
+    report = study(Objective(lambda t: Result(Status.UNAVAILABLE)), 9, wait_s=0.0).run()
     assert report.stop_reason == "unavailable"
     assert report.incumbent is None
     assert report.evaluations == 0
@@ -202,7 +202,7 @@ def test_spent_plus_held_never_exceeds_the_cap():
             peak.append(self.spent_usd + self.held_usd)
             return done
 
-    import cloudbandit.core.study as module
+    import cloudbandit.core.loop as module
 
     original, module.Ledger = module.Ledger, Watched
     pool = Threads(6)

@@ -73,13 +73,16 @@ class Ledger:
             return True
 
     def settle(self, number: int, trial_usd: float, hosts_usd: float = 0.0) -> None:
-        """Replace a trial's hold by what it and its host really cost."""
+        """Replace a trial's hold by what it and its host really cost; idempotent."""
         with self._lock:
-            held = self._held.pop(number)
+            held = self._held.pop(number, None)
+            if held is None:  # settled before
+                return
             self.overrun_usd += max(0.0, trial_usd + hosts_usd - held)
             self._settled += [trial_usd, hosts_usd]
 
-    def restore(self, trial_usd: float, hosts_usd: float = 0.0) -> None:
-        """Money that an earlier run of the same study settled."""
+    def restore(self, trial_usd: float, hosts_usd: float = 0.0, quote_usd: float = math.inf) -> None:
+        """Money that an earlier run of the same study settled, against what it held."""
         with self._lock:
+            self.overrun_usd += max(0.0, trial_usd + hosts_usd - quote_usd)
             self._settled += [trial_usd, hosts_usd]

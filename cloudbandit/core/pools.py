@@ -47,6 +47,9 @@ class Serial:
     def wait(self) -> list[Outcome]:
         return [_evaluate(*self._waiting.popleft())]
 
+    def sleep(self, seconds: float) -> None:
+        time.sleep(seconds)
+
     def clock(self) -> float:
         return time.monotonic() - self._start
 
@@ -74,6 +77,9 @@ class Threads:
             except queue.Empty:
                 continue
 
+    def sleep(self, seconds: float) -> None:
+        time.sleep(seconds)
+
     def clock(self) -> float:
         return time.monotonic() - self._start
 
@@ -97,6 +103,9 @@ class Simulated:
     def wait(self) -> list[Outcome]:
         self._now, _, outcome = heapq.heappop(self._running)
         return [outcome]
+
+    def sleep(self, seconds: float) -> None:
+        self._now += seconds
 
     def clock(self) -> float:
         return self._now
@@ -174,6 +183,9 @@ class Dask:
         if error is None or type(error).__name__ in ("KilledWorker", "CommClosedError"):
             return [Outcome(trial, lost=f"the cluster lost it ({error or future.status})")]
         return [Outcome(trial, error=error)]
+
+    def sleep(self, seconds: float) -> None:
+        time.sleep(seconds)
 
     def clock(self) -> float:
         return time.monotonic() - self._start

@@ -118,6 +118,9 @@ class Pool(Protocol):
     def wait(self) -> list[Outcome]:
         """Block until at least one evaluation is done; outcomes in the order they ended."""
 
+    def sleep(self, seconds: float) -> None:
+        """Let time pass on the pool's clock, with nothing in flight."""
+
     def clock(self) -> float:
         """Seconds since the pool was made: wall clock, or virtual."""
 

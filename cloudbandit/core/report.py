@@ -21,11 +21,13 @@ class Report:
     Attributes:
         observations: every trial, in the order told.
         stop_reason: ``trials``, ``usd``, ``seconds``, ``finished`` (nothing left to ask), ``unavailable`` (every arm rests),
-            or ``no_progress`` (outcome after outcome was lost or interrupted).
+            ``no_progress`` (outcome after outcome was lost or interrupted), or what the study's own rule said.
         spent_usd, elapsed_s: over all runs of the study, crashed ones included; `trials_usd` and `hosts_usd` are its parts.
         overrun_usd: what objectives charged beyond their quotes; 0 unless one of them is wrong.
         exact_resume: whether a resumed run asks exactly what an uninterrupted one would.
         ask_seconds: how long each suggestion took, in this run.
+        restored: so many of the observations were taken from the store; the others were made in this run.
+        stop_note: more about the stop, for people.
     """
 
     goal: Goal
@@ -36,6 +38,8 @@ class Report:
     overrun_usd: float = 0.0
     exact_resume: bool = True
     ask_seconds: Sequence[float] = ()
+    restored: int = 0
+    stop_note: str = ""
 
     @property
     def incumbent(self) -> Observation | None:

@@ -16,6 +16,9 @@ REST_AFTER = 3
 REST_TRIALS = 10
 """… until so many informative trials were told. Then it is asked again; still UNAVAILABLE, it rests again."""
 
+TOO_DEAR = "too_dear"
+"""Reason of a suggestion that was set aside: the offer is to be had, only not for what is left of the budget."""
+
 Offers = tuple[str, ...]
 """An arm path."""
 
@@ -32,6 +35,8 @@ class Rests:
 
     def tell(self, observation: Observation) -> None:
         """Any outcome, in the order told."""
+        if observation.result.reason == TOO_DEAR:
+            return
         offer = observation.candidate.arm
         self._tells += 1
         self._informative += observation.score is not None

@@ -12,6 +12,7 @@ end therefore belongs to a dead run: it becomes LOST, and its hold is settled at
 from __future__ import annotations
 
 import contextlib
+import itertools
 import json
 import sqlite3
 import time
@@ -238,7 +239,9 @@ class StudyRecord:
         self._store, self._study, self.name = store, study, name
         self._lock: Any = None
         self._claim()
-        self._told = len(store._finished(study))
+        with store._begin() as connection:
+            told = sa.select(sa.func.max(schema.trials.c.told)).where(schema.trials.c.study_id == study)
+            self._told = itertools.count(1 + (connection.execute(told).scalar() or 0))
 
     def _claim(self) -> None:
         busy = StoreBusyError(
@@ -307,17 +310,20 @@ class StudyRecord:
     def _end(self, connection: sa.Connection, number: int, result: Result, clock: float) -> None:
         connection.execute(
             sa.update(schema.trials)
-            .where(schema.trials.c.study_id == self._study, schema.trials.c.number == number)
+            .where(
+                schema.trials.c.study_id == self._study,
+                schema.trials.c.number == number,
+                schema.trials.c.told.is_(None),  # a finished row is never rewritten
+            )
             .values(
                 finished_at=time.time(),
-                told=self._told,
+                told=next(self._told),  # in order; gaps mean nothing
                 clock_s=clock,
                 spent_usd=result.spent_usd,
                 hosts_usd=result.hosts_usd,
                 result=json.dumps(result.to_dict(), allow_nan=False),
             )
         )
-        self._told += 1
 
     def close(self) -> None:
         """Let go of the study; idempotent."""

@@ -36,7 +36,7 @@ trials = sa.Table(
     sa.Column("quote_usd", sa.Float, nullable=False),
     sa.Column("started_at", sa.Float, nullable=False),
     sa.Column("finished_at", sa.Float),
-    sa.Column("told", sa.Integer),  # 0, 1, 2 …: the order in which results were told; null while in flight
+    sa.Column("told", sa.Integer),  # increases in the order in which results were told; null while in flight
     sa.Column("clock_s", sa.Float),  # the study's clock when it ended
     sa.Column("spent_usd", sa.Float),
     sa.Column("hosts_usd", sa.Float),

@@ -19,6 +19,7 @@ _TEXTS = "a text, or a list of texts"
 _PARAMETER = 'int, float, bool, choice, or { type = "choice", arm = "A" }'
 ColumnKind = Literal["int", "float", "bool", "choice"]
 
+
 @dataclass(frozen=True, slots=True)
 class ParameterRule:
     """A column, or every column with a prefix: its kind, and the arm it belongs to (None: all)."""
