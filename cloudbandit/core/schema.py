@@ -110,7 +110,9 @@ def _fault(kind: Any, value: Any, key: str) -> str:
         return ""
     plain = _without_none(kind)
     if isinstance(plain, type) and issubclass(plain, msgspec.Struct):
-        return _why(plain, value, key) if isinstance(value, Mapping) else f"{key} is {value!r}; allowed: a section [{key}]"
+        return (
+            _why(plain, value, key) if isinstance(value, Mapping) else f"{key} is {value!r}; allowed: a section [{key}]"
+        )
     bare = get_args(plain)[0] if get_origin(plain) is Annotated else plain
     if get_origin(bare) is dict and isinstance(value, Mapping):
         for name, item in value.items():

@@ -8,6 +8,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Annotated, Literal
 
+import msgspec
 from msgspec import Meta
 
 from cloudbandit.core.errors import TableError
@@ -18,6 +19,7 @@ from cloudbandit.core.trial import Status
 _TEXTS = "a text, or a list of texts"
 _PARAMETER = 'int, float, bool, choice, or { type = "choice", arm = "A" }'
 ColumnKind = Literal["int", "float", "bool", "choice"]
+
 
 @dataclass(frozen=True, slots=True)
 class ParameterRule:
@@ -141,7 +143,7 @@ class _File(Section):
     spent: _Spent = _Spent()
     status: _Status | None = None
     replay: _Replay = _Replay()
-    facts: dict[str, str] = {}
+    facts: dict[str, str] = msgspec.field(default_factory=dict)
 
 
 def read_manifest(path: Path, file: Path | None = None) -> Manifest:
