@@ -140,9 +140,9 @@ class _File(Section):
         dict[str, Annotated[str | _Metric, Meta(description='{ column = "target_cost", unit = "USD" }')]],
         Meta(min_length=1, description="at least one metric"),
     ]
-    spent: _Spent = _Spent()
+    spent: _Spent = msgspec.field(default_factory=_Spent)
     status: _Status | None = None
-    replay: _Replay = _Replay()
+    replay: _Replay = msgspec.field(default_factory=_Replay)
     facts: dict[str, str] = msgspec.field(default_factory=dict)
 
 
