@@ -3,7 +3,8 @@
 from pathlib import Path
 from typing import ClassVar
 
-from cloudbandit.engines.engine import Engine, Knob
+from cloudbandit.engines.engine import Engine
+from cloudbandit.engines.knobs import Knob
 
 ROOT = Path(__file__).parent.parent
 

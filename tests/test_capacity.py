@@ -12,7 +12,7 @@ from cloudbandit.core.fleet import FleetGoal
 from cloudbandit.core.protocols import Quote
 from cloudbandit.core.trial import Candidate, Result, Trial
 from cloudbandit.live.capacity import largest_safe, tune_capacity
-from cloudbandit.live.trial import LiveObjective
+from cloudbandit.live.objective import LiveObjective
 from cloudbandit.objectives.estimated import Estimated
 from cloudbandit.recommend import llm_pilot, paper_offers
 from cloudbandit.recommend.advisor import Advisor

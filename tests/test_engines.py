@@ -7,7 +7,7 @@ from scripted_engine import Scripted
 
 from cloudbandit import Domain
 from cloudbandit.core.errors import DataError, UnknownNameError, UsageError
-from cloudbandit.engines.engine import Knob
+from cloudbandit.engines.knobs import Knob
 from cloudbandit.engines.openvino import OpenVINO
 from cloudbandit.engines.running import telling
 from cloudbandit.engines.transformers import Transformers
@@ -17,12 +17,14 @@ from cloudbandit.providers.local import LocalHost
 
 def test_knobs_are_a_space_with_conditions_and_known_constraints():
     for engine in (Scripted(), OpenVINO()):
-        configs = engine.configs()
+        configs = engine.space().configs()
         assert len({json.dumps(c, sort_keys=True) for c in configs}) == len(configs)
         assert all(engine.why_not(c) is None for c in configs)
-        listed = {json.dumps(dict(c.config), sort_keys=True) for c in Domain({"a": engine.space()}).candidates}
-        assert listed == {json.dumps(c, sort_keys=True) for c in configs}
-    assert len(Scripted().configs()) == 5 + 3 + 3  # batch 2 exceeds itl_ms 1, and is absent unless ready
+        bridge = Domain({"a": engine.space().to_configspace()}).candidates
+        assert {json.dumps(dict(c.config), sort_keys=True) for c in bridge} == {
+            json.dumps(c, sort_keys=True) for c in configs
+        }
+    assert len(Scripted().space().configs()) == 5 + 3 + 3  # batch 2 exceeds itl_ms 1, and is absent unless ready
 
 
 def test_configs_outside_the_space_say_why():
@@ -32,7 +34,7 @@ def test_configs_outside_the_space_say_why():
     assert "only where dynamic_split_fuse = False" in engine.why_not({"dynamic_split_fuse": True, "max_num_seqs": 4})
     both = {"dynamic_split_fuse": False, "max_num_seqs": 128, "max_num_batched_tokens": 32}
     assert "exceeds" in engine.why_not(both)
-    assert OpenVINO(threads=2).configs()[0]["threads"] == 2
+    assert OpenVINO(threads=2).space().configs()[0]["threads"] == 2
     with pytest.raises(UnknownNameError, match="knob of openvino"):
         OpenVINO(speed=1)
     with pytest.raises(UsageError, match="allowed: 1, 2"):
@@ -90,9 +92,8 @@ def test_vllm_knows_what_it_would_refuse():
     )
     assert engine.why_not({**whole, "max_num_batched_tokens": 2048}) is None
     assert VLLM(device="cpu").why_not(whole) is None  # where the context length is not known, nothing is
-    listed = {json.dumps(dict(c.config), sort_keys=True) for c in Domain({"a": engine.space()}).candidates}
-    assert listed == {json.dumps(c, sort_keys=True) for c in engine.configs()}
-    assert not any(not c["enable_chunked_prefill"] and c["max_num_batched_tokens"] < 2048 for c in engine.configs())
+    configs = engine.space().configs()
+    assert not any(not c["enable_chunked_prefill"] and c["max_num_batched_tokens"] < 2048 for c in configs)
 
 
 def test_transformers_is_started_as_its_documentation_says():

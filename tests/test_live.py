@@ -22,29 +22,35 @@ from cloudbandit.core.listing import Listing
 from cloudbandit.core.store import Store
 from cloudbandit.core.trial import Candidate, Result, Trial
 from cloudbandit.engines.openvino import TINY, OpenVINO
-from cloudbandit.live.studyfile import METRICS, LiveStudy, load
-from cloudbandit.live.trial import REASONS, LiveObjective, Unattended
+from cloudbandit.live import trial as live_trial
+from cloudbandit.live.objective import LiveObjective
+from cloudbandit.live.studyfile import LiveStudy, load
+from cloudbandit.live.trial import METRICS, REASONS, Benchmark, Unattended
+from cloudbandit.loadgen.metrics import summarize
 from cloudbandit.loadgen.workloads import Closed, Fixed, LogNormal, Open, Trace, Workload
 from cloudbandit.objectives.function import FunctionObjective
 from cloudbandit.providers.local import LocalHost, LocalProvider
 from cloudbandit.tables.export import write_table
 
+HERE = ("local", "this-machine")
+
 
 def _objective(model="good", **options):
-    defaults = {"requests": 4, "timeout_s": 0.5}
-    return LiveObjective(LocalProvider(), Scripted(), model, Workload(Fixed(5, 4)), [Closed(2)], **(defaults | options))
+    defaults = {"loads": [Closed(2)], "requests": 4, "timeout_s": 0.5}
+    return LiveObjective(
+        LocalProvider(), Scripted(), Benchmark(model, Workload(Fixed(5, 4)), **(defaults | options)), run="tests"
+    )
 
 
 def _trial(number=0, **config):
-    return Trial(number, Candidate("this-machine", {"itl_ms": 1, "start": "ready", "batch": 1} | config), seed=number)
+    return Trial(number, Candidate(HERE, {"itl_ms": 1, "start": "ready", "batch": 1} | config), seed=number)
 
 
 # ── how trials end ──
 
 
 def test_a_good_trial_has_metrics_money_and_rows(tmp_path):
-    objective = _objective(keep=tmp_path)
-    objective.loads = [Closed(1), Closed(2)]
+    objective = _objective(keep=tmp_path, loads=[Closed(1), Closed(2)])
     result = objective.evaluate(_trial(), Unattended())
     assert result.status is Status.OK
     assert [row["users"] for row in result.rows] == [1, 2]
@@ -53,8 +59,10 @@ def test_a_good_trial_has_metrics_money_and_rows(tmp_path):
     assert 0 < result.spent_usd <= objective.quote(_trial().candidate).usd
     records = [json.loads(line) for line in Path(result.artifacts["records_1"]).read_text().splitlines()]
     assert len(records) == 4
-    assert objective.provider.hosts("cloudbandit") == []
-    assert set(result.metrics) <= set(METRICS)
+    assert objective.by_arm["local"].hosts("tests") == []
+    assert set(result.metrics) <= {*METRICS, "engines"}
+    assert result.metrics["price_usd_per_h"] == 0.05
+    assert result.hosts_usd == 0
     assert result.stderr["ttft_p50_ms"] >= 0
     assert set(result.stderr) <= set(result.metrics)
 
@@ -76,26 +84,20 @@ def test_every_bad_end_has_its_reason_and_leaves_nothing_running(config, model, 
     monkeypatch.setattr(Scripted, "start_timeout_s", 0.7 if config.get("start") == "never" else 20.0)
     objective = _objective(model)
     config = config if config.get("start", "ready") == "ready" else {**config, "batch": None}
-    trial = Trial(
-        0, Candidate("this-machine", {k: v for k, v in _trial(**config).candidate.config.items() if v is not None})
-    )
+    trial = Trial(0, Candidate(HERE, {k: v for k, v in _trial(**config).candidate.config.items() if v is not None}))
     result = objective.evaluate(trial, Unattended())
     assert (result.status, result.reason) == (Status.FAILED, reason)
     assert reason in REASONS
     assert told in result.error
-    assert objective.provider.hosts("cloudbandit") == []
+    assert objective.by_arm["local"].hosts("tests") == []
 
 
-def test_partial_failure_is_a_metric_not_a_failed_trial():
-    class Some(LiveObjective):
-        def _send(self, *args):
-            records = super()._send(*args)
-            if len(records) > 1:
-                records[0] = {**records[0], "status": "truncated"}
-            return records
+def test_partial_failure_is_a_metric_not_a_failed_trial(monkeypatch):
+    def summarized(records, **options):
+        return summarize([{**records[0], "status": "truncated"}, *records[1:]], **options)
 
-    objective = Some(LocalProvider(), Scripted(), "good", Workload(Fixed(5, 4)), [Closed(2)], requests=4)
-    result = objective.evaluate(_trial(), Unattended())
+    monkeypatch.setattr(live_trial, "summarize", summarized)
+    result = _objective().evaluate(_trial(), Unattended())
     assert result.status is Status.OK
     assert result.metrics["failure_rate"] == pytest.approx(0.25)
 
@@ -105,7 +107,7 @@ def test_a_trial_never_costs_more_than_was_held(monkeypatch):
     objective = _objective("hang", limit_s=0.8, timeout_s=60.0)
     hung = objective.evaluate(_trial(), Unattended())
     assert hung.reason == "request_timeout"
-    never = objective.evaluate(Trial(1, Candidate("this-machine", {"itl_ms": 1, "start": "never"})), Unattended())
+    never = objective.evaluate(Trial(1, Candidate(HERE, {"itl_ms": 1, "start": "never"})), Unattended())
     assert never.reason == "start_timeout"
     for result in (hung, never):
         assert result.seconds < objective.quote(_trial().candidate).seconds
@@ -150,8 +152,29 @@ def test_a_cancelled_trial_is_given_back():
         cancelled = True
 
     result = _objective().evaluate(_trial(start="ready"), Cancelled())
-    assert result.status in (Status.INTERRUPTED, Status.FAILED)
-    assert result.reason in ("cancelled", "start_timeout")
+    assert (result.status, result.reason) == (Status.INTERRUPTED, "cancelled")
+
+
+def test_a_hopeless_trial_is_stopped_with_the_rows_so_far():
+    class Hopeless(Unattended):
+        def __init__(self, after):
+            self.told, self.after = [], after
+
+        def report(self, partial):
+            self.told.append(partial)
+            return len(self.told) < self.after
+
+    loads = [Closed(1), Closed(2), Closed(3)]
+    run = Hopeless(2)
+    result = _objective(loads=loads).evaluate(_trial(), run)
+    assert (result.status, result.reason) == (Status.STOPPED, "hopeless")
+    assert [row["users"] for row in result.rows] == [1, 2]
+    assert result.metrics["tpot_p50_ms"] == run.told[-1]["tpot_p50_ms"] == result.rows[-1]["tpot_p50_ms"]
+    assert result.metrics["price_usd_per_h"] == 0.05
+    assert result.spent_usd > 0
+    whole = Hopeless(3)
+    assert _objective(loads=loads).evaluate(_trial(), whole).status is Status.OK  # nothing is left to be cut short
+    assert len(whole.told) == 3
 
 
 # ── studies, files, tables ──
@@ -195,7 +218,7 @@ def test_a_study_file_is_checked_before_anything_starts(tmp_path):
         (("trials = 6", "trails = 6"), "did you mean 'trials'"),
         (("[load]", "[loads]"), "did you mean 'load'"),
         (("users = 4", ""), "one of users, rate_per_s and trace"),
-        (("users = 4", "users = 0"), r"load\.users is 0; it must be a whole number ≥ 1, or a list"),
+        (("users = 4", "users = 0"), r"load\.users is 0; allowed: a whole number ≥ 1, or a list"),
         (("users = 4", "users = [1, true]"), "or a list"),
         (("requests = 12", 'requests = "many"'), r"load\.requests is 'many'"),
         (("trials = 6", 'trials = "x"'), r"study\.trials is 'x'"),
@@ -222,8 +245,8 @@ def test_a_study_file_is_checked_before_anything_starts(tmp_path):
     ramp = "rate_per_s = [2, 8]\nramp_from_per_s = 1\nramp_s = 5\nrequest_slos = ['ttft_ms<=500']"
     path.write_text(STUDY.replace("users = 4", ramp))
     objective = LiveStudy.of(load(path)).objective
-    assert objective.loads == [Open(2.0, 1.0, 1.0, 5.0), Open(8.0, 1.0, 1.0, 5.0)]
-    assert objective.slos == [SLO("ttft_ms", 500)]
+    assert objective.benchmark.loads == [Open(2.0, 1.0, 1.0, 5.0), Open(8.0, 1.0, 1.0, 5.0)]
+    assert objective.benchmark.slos == [SLO("ttft_ms", 500)]
 
 
 def test_an_engine_that_is_not_installed_is_told_before_the_first_trial(tmp_path):
@@ -243,7 +266,8 @@ def test_an_engine_that_is_not_installed_is_told_before_the_first_trial(tmp_path
 def test_exported_trials_are_a_table_that_replays(tmp_path):
     goal = SLOGoal("tpot_p50_ms")
     objective = _objective()
-    domain = Domain({"this-machine": Scripted(start=["ready", "crash"], itl_ms=[1, 5]).space()})
+    objective.engine = Scripted(start=["ready", "crash"], itl_ms=[1, 5])
+    domain = objective.domain()
     report = Study(domain, objective, goal, make_factory("exhaustive", 9), Budget(trials=9)).run()
     trials = [(o.trial, o.result) for o in report.observations]
     assert write_table(tmp_path / "mine", {"w": trials}, licence="Apache-2.0", facts={"cpu": "x"}) == len(trials)
@@ -307,8 +331,8 @@ def test_several_studies_of_a_store_are_exported_as_one_table(tmp_path):
 
 
 def _measure(engine, config, workload, users, requests, seed=0):
-    objective = LiveObjective(LocalProvider(), engine, TINY, workload, [Closed(users)], requests=requests)
-    result = objective.evaluate(Trial(seed, Candidate("this-machine", config), seed=seed), Unattended())
+    objective = LiveObjective(LocalProvider(), engine, Benchmark(TINY, workload, [Closed(users)], requests=requests))
+    result = objective.evaluate(Trial(seed, Candidate(HERE, config), seed=seed), Unattended())
     assert result.status is Status.OK, result.error
     return result.metrics
 
@@ -341,10 +365,9 @@ def test_a_real_engine_under_an_open_loop_and_a_trace_is_asked_when_the_plan_say
     lines = [f"2023-11-16 18:00:{i / 10:09.6f},{40 + i},{4 + i % 5}" for i in range(30)]
     trace.write_text("\n".join(["TIMESTAMP,ContextTokens,GeneratedTokens", *lines]) + "\n")
     loads = [Open(20.0, burstiness=0.5), Trace.load(trace, speed=2.0)]
-    objective = LiveObjective(
-        LocalProvider(), OpenVINO(), TINY, Workload(Fixed(40, 8)), loads, requests=30, keep=tmp_path
-    )
-    result = objective.evaluate(Trial(0, Candidate("this-machine", {})), Unattended())
+    benchmark = Benchmark(TINY, Workload(Fixed(40, 8)), loads, requests=30, keep=tmp_path)
+    objective = LiveObjective(LocalProvider(), OpenVINO(), benchmark)
+    result = objective.evaluate(Trial(0, Candidate(HERE, {})), Unattended())
     assert result.status is Status.OK, result.error
     assert [r["failure_rate"] for r in result.rows] == [0, 0]
     assert result.rows[0]["rate_per_s"] == 20
@@ -361,21 +384,21 @@ def test_a_real_engine_under_an_open_loop_and_a_trace_is_asked_when_the_plan_say
 @pytest.mark.slow
 def test_an_infeasible_config_of_the_real_engine_is_classified(tmp_path):
     long = Workload(Fixed(700, 4))
-    objective = LiveObjective(LocalProvider(), OpenVINO(), TINY, long, [Closed(2)], requests=4)
-    few = objective.evaluate(Trial(0, Candidate("this-machine", {"num_kv_blocks": 16})), Unattended())
+    objective = LiveObjective(LocalProvider(), OpenVINO(), Benchmark(TINY, long, [Closed(2)], requests=4))
+    few = objective.evaluate(Trial(0, Candidate(HERE, {"num_kv_blocks": 16})), Unattended())
     assert (few.status, few.reason) == (Status.FAILED, "empty_output")
     whole = {"dynamic_split_fuse": False, "max_num_seqs": 16, "max_num_batched_tokens": 64}
-    refused = objective.evaluate(Trial(1, Candidate("this-machine", whole)), Unattended())
+    refused = objective.evaluate(Trial(1, Candidate(HERE, whole)), Unattended())
     assert (refused.status, refused.reason) == (Status.FAILED, "request_error")
     assert "max_num_batched_tokens" in refused.error
     (tmp_path / "bad.gguf").write_text("no model")
-    bad = LiveObjective(LocalProvider(), OpenVINO(), str(tmp_path / "bad.gguf"), long, [Closed(2)])
-    crashed = bad.evaluate(Trial(2, Candidate("this-machine", {})), Unattended())
+    bad = LiveObjective(LocalProvider(), OpenVINO(), Benchmark(str(tmp_path / "bad.gguf"), long, [Closed(2)]))
+    crashed = bad.evaluate(Trial(2, Candidate(HERE, {})), Unattended())
     assert (crashed.status, crashed.reason) == (Status.FAILED, "start_crash")
     assert crashed.error
     with pytest.raises(DataError, match="no GGUF file"):
-        LiveObjective(LocalProvider(), OpenVINO(), "nowhere.gguf", long, [Closed(2)]).evaluate(
-            Trial(3, Candidate("this-machine", {})), Unattended()
+        LiveObjective(LocalProvider(), OpenVINO(), Benchmark("nowhere.gguf", long, [Closed(2)])).evaluate(
+            Trial(3, Candidate(HERE, {})), Unattended()
         )
 
 

@@ -14,8 +14,9 @@ import pytest
 from cloudbandit.core.errors import UsageError
 from cloudbandit.core.trial import Candidate, Trial
 from cloudbandit.engines.vllm import VLLM
-from cloudbandit.live.lease import lease
-from cloudbandit.live.trial import LiveObjective, Unattended
+from cloudbandit.live.lease import Lease
+from cloudbandit.live.objective import LiveObjective
+from cloudbandit.live.trial import Benchmark, Unattended
 from cloudbandit.loadgen.workloads import Closed, Fixed, Workload
 from cloudbandit.providers import local
 from cloudbandit.providers.local import LocalHost, LocalProvider
@@ -150,8 +151,9 @@ def test_a_lease_gives_back_whatever_happens():
     folders = []
 
     def work():
-        with lease(provider, offer, run="r", key="k", seconds=60) as host:
+        with Lease(provider, offer, "r", "k", 60.0).host() as host:
             assert provider.hosts("r") == ["k"]
+            assert provider.hosts("another") == []
             folders.append(host.folder)
             host.close()
             host.start(["true"])
@@ -198,16 +200,16 @@ def test_gpus_are_those_the_driver_names(tmp_path, monkeypatch):
     (offer,) = LocalProvider().offers()
     assert (offer.accelerator, offer.accelerators) == ("NVIDIA H200", 2)
     engine = VLLM(dummy=True, max_num_seqs=64, max_num_batched_tokens=512, block_size=32)
-    load = [Closed(1)]
-    objective = LiveObjective(LocalProvider(), engine, "/none", Workload(Fixed(5, 4)), load)
+    benchmark = Benchmark("/none", Workload(Fixed(5, 4)), [Closed(1)])
+    objective = LiveObjective(LocalProvider(), engine, benchmark)
     assert {c.config["tensor_parallel_size"] for c in objective.domain().candidates} == {1, 2}
-    config = {**engine.configs()[0], "tensor_parallel_size": 8}
-    refused = objective.evaluate(Trial(0, Candidate("this-machine", config)), Unattended())
+    config = {**engine.space().configs()[0], "tensor_parallel_size": 8}
+    refused = objective.evaluate(Trial(0, Candidate(("local", "this-machine"), config)), Unattended())
     assert (refused.reason, refused.error) == (
         "known_constraint",
         "the config takes 8 accelerators; this-machine has 2",
     )
     with pytest.raises(UsageError, match="narrow its knobs"):
-        LiveObjective(LocalProvider(), VLLM(tensor_parallel_size=8), "/none", Workload(Fixed(5, 4)), load).domain()
+        LiveObjective(LocalProvider(), VLLM(tensor_parallel_size=8), benchmark).domain()
     program.write_text("#!/bin/sh\nexit 9\n")
     assert LocalProvider().offers()[0].accelerators == 0

@@ -20,6 +20,7 @@ from cloudbandit.cli.common import (
     out,
     print_json,
 )
+from cloudbandit.cli.judge import values
 from cloudbandit.cli.report import described
 from cloudbandit.cli.stores import existing, pick
 from cloudbandit.core.errors import UsageError
@@ -27,7 +28,7 @@ from cloudbandit.core.errors import UsageError
 if TYPE_CHECKING:
     from rich.status import Status
 
-    from cloudbandit.core.goal import SLOGoal
+    from cloudbandit.core.goal import Goal
     from cloudbandit.core.report import Report
     from cloudbandit.core.trial import Observation
     from cloudbandit.live.studyfile import LiveStudy
@@ -68,15 +69,18 @@ def run_live(live: LiveStudy, url: str, json_: bool, plot: Path | None) -> None:
     if plot is not None:
         from cloudbandit.report.plots import plot_study
 
-        plot_study(report, live.goal, list(dict.fromkeys(o.arm for o in report.observations)), live.name, plot)
+        arms = list(dict.fromkeys(o.arm for o in report.observations))
+        plot_study(_with_values(report, live.goal), live.goal, arms, live.name, plot)
     if json_:
         print_json(
             {
                 "study": live.name,
                 "store": url,
                 "evaluations": report.evaluations,
-                "incumbent": None if best is None else described(best),
+                "incumbent": None if best is None else {**described(best), "values": values(best, live.goal)},
                 "spent_usd": report.spent_usd,
+                "trials_usd": report.trials_usd,
+                "hosts_usd": report.hosts_usd,
                 "stop_reason": report.stop_reason,
             }
         )
@@ -98,8 +102,8 @@ def _printer(live: LiveStudy, status: Status, *, quiet: bool) -> Callable[[Obser
         working(o.trial.number + 1)
         if quiet:
             return
-        value = o.result.metrics.get(metric)
-        said = f"{metric} {value:.4g}" if value is not None else f"{o.result.status} {o.result.reason}"
+        value = values(o, live.goal).get(metric)
+        said = f"{metric} {value:.4g}" if value is not None else f"{o.result.status} {o.result.reason}".strip()
         met = "" if o.score is None or o.score.rank or o.score.feasible else "  (violates an SLO)"
         text = f"trial {o.trial.number:3}  {o.result.seconds:5.1f} s  {said}{met}  {config_text(o.candidate)}"
         err.print(text, highlight=False, markup=False, soft_wrap=True)
@@ -108,7 +112,16 @@ def _printer(live: LiveStudy, status: Status, *, quiet: bool) -> Callable[[Obser
     return show
 
 
-def _print(report: Report, goal: SLOGoal, url: str, plot: Path | None) -> None:
+def _with_values(report: Report, goal: Goal) -> Report:
+    """What a goal makes of a trial, e.g. the price of a fleet, as a metric of it: for figures."""
+    seen = [
+        replace(o, result=replace(o.result, metrics={**o.result.metrics, **values(o, goal)}))
+        for o in report.observations
+    ]
+    return replace(report, observations=seen)
+
+
+def _print(report: Report, goal: Goal, url: str, plot: Path | None) -> None:
     from rich.table import Table as Grid
     from rich.text import Text
 
@@ -119,17 +132,29 @@ def _print(report: Report, goal: SLOGoal, url: str, plot: Path | None) -> None:
     if best is not None:
         label = "[bold]recommended[/]" if report.incumbent else "nearest miss (not an answer)"
         grid.add_row(label, Text(config_text(best.candidate), "bold green" if report.incumbent else ""))
-        aims = [goal.metrics[0], *(slo.metric for slo in goal.slos)]
-        for name in dict.fromkeys([*aims, "ttft_p95_ms", "tpot_p50_ms", "output_tok_per_s", "failure_rate"]):
+        known = {**best.result.metrics, **values(best, goal)}
+        limited = [slo.metric for slo in goal.slos]
+        for name in dict.fromkeys(
+            [
+                *values(best, goal),
+                *goal.metrics,
+                *limited,
+                "ttft_p95_ms",
+                "tpot_p50_ms",
+                "output_tok_per_s",
+                "failure_rate",
+            ]
+        ):
             limits = ", ".join(str(slo) for slo in goal.slos if slo.metric == name)
-            value = f"{best.result.metrics[name]:.4g}" if name in best.result.metrics else "not measured"
+            value = f"{known[name]:.4g}" if name in known else "not measured"
             grid.add_row(name, f"{value}{f'  ({limits})' if limits else ''}")
     failed = [o for o in report.observations if o.result.status != "ok"]
     reasons = sorted({o.result.reason for o in failed})
     grid.add_row(
         "trials", f"{report.evaluations}, {len(failed)} of them failed{': ' + ', '.join(reasons) if reasons else ''}"
     )
-    grid.add_row("spent", f"{report.spent_usd:.4g} USD, {report.elapsed_s:.0f} s")
+    beside = f" ({report.hosts_usd:.4g} of it for hosts beside the trials)" if report.hosts_usd else ""
+    grid.add_row("spent", f"{report.spent_usd:.4g} USD{beside}, {report.elapsed_s:.0f} s")
     grid.add_row("stopped by", report.stop_reason)
     grid.add_row("store", url)
     if plot is not None:

@@ -9,10 +9,12 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from cloudbandit.cli.common import Json, StudyName, app, names, out, print_json
+from cloudbandit.cli.common import NOT_FEASIBLE, Json, Slo, StudyName, app, names, out, print_json
+from cloudbandit.cli.judge import aims, another_goal, judged, values, verdict
 from cloudbandit.core.errors import UnknownNameError, UsageError
 
 if TYPE_CHECKING:
+    from cloudbandit.core.goal import Goal
     from cloudbandit.core.store import Store, StoredTrial
 
 _COLUMNS = 6
@@ -51,9 +53,20 @@ def show(
     metrics: Annotated[
         str | None, typer.Option("--metrics", metavar="A,B", help="Columns; by default what the study aims at.")
     ] = None,
+    slo: Slo = None,
+    minimize: Annotated[
+        str | None, typer.Option("--minimize", metavar="A,B", help="Judge the trials again: what to minimise.")
+    ] = None,
+    maximize: Annotated[str | None, typer.Option("--maximize", metavar="A,B", help="… what to maximise.")] = None,
+    for_users: Annotated[
+        int | None, typer.Option("--for-users", help="… as fleets for so many users, in USD per hour.")
+    ] = None,
     json_: Json = False,
 ) -> None:
-    """What a store holds: its studies, the trials of one, or one trial."""
+    """What a store holds: its studies, the trials of one, or one trial.
+
+    With a goal (--slo, --minimize, --maximize, --for-users) the trials are judged under it, the best first; nothing is run.
+    """
     with existing(store) as opened:
         found = opened.studies()
         if study is None and len(found) != 1:
@@ -68,13 +81,56 @@ def show(
         trials = [t for t in trials if t.trial.number == trial]
         if not trials:
             raise UsageError(f"the study {name!r} has no finished trial {trial}; `show` without --trial lists them")
-    if json_:
+    if slo is not None or minimize or maximize or for_users is not None:
+        goal = another_goal(spec, trials, minimize=minimize, maximize=maximize, slos=slo, for_users=for_users)
+        _print_judged(name, trials, goal, json_)
+    elif json_:
         print_json({"study": name, "trials": [_row(t) for t in trials], "in_flight": [t.number for t in flying]})
     elif trial is not None:
         _print_one(trials[0])
     else:
         _print_all(name, trials, _chosen(metrics, spec, trials))
-        out.print(f"{len(trials)} trials, {sum(t.spent_usd for t in trials):.4g} USD, {len(flying)} in flight")
+        hosts_usd = sum(t.hosts_usd for t in trials)
+        beside = f" and {hosts_usd:.4g} USD for hosts" if hosts_usd else ""
+        spent = sum(t.spent_usd for t in trials)
+        out.print(f"{len(trials)} trials, {spent:.4g} USD{beside}, {len(flying)} in flight")
+
+
+def _print_judged(name: str, trials: Sequence[StoredTrial], goal: Goal, json_: bool) -> None:
+    """The trials under a goal, the best first.
+
+    Raises:
+        typer.Exit: none of them is feasible.
+    """
+    stored = {t.trial.number: t for t in trials}
+    seen = judged(trials, goal)
+    feasible = [o for o in seen if o.score is not None and o.score.feasible]
+    if json_:
+        rows = [
+            {
+                **_row(stored[o.trial.number]),
+                "values": values(o, goal),
+                "feasible": o in feasible,
+            }
+            for o in seen
+        ]
+        said = {"metrics": list(goal.metrics), "slos": [str(s) for s in goal.slos]}
+        best = rows[0] if feasible else None
+        print_json({"study": name, "goal": said, "incumbent": best, "trials": rows})
+    else:
+        found = [values(o, goal) for o in seen]
+        limited = [s.metric for s in goal.slos if any(s.metric in t.result.metrics for t in trials)]
+        columns = {
+            n: [f"{v[n]:.4g}" if n in v else "" for v in found] for n in dict.fromkeys(n for v in found for n in v)
+        }
+        columns["feasible"] = [verdict(o) for o in seen]
+        shown = [m for m in dict.fromkeys(limited) if m not in columns]
+        _print_all(name, [stored[o.trial.number] for o in seen], shown, columns)
+        slos = ", ".join(map(str, goal.slos)) or "no SLO"
+        what = f"trial {seen[0].trial.number} is best" if feasible else "no trial is feasible"
+        out.print(f"{what} for {', '.join(goal.metrics)}, {slos}", highlight=False, markup=False)
+    if not feasible:
+        raise typer.Exit(NOT_FEASIBLE)
 
 
 def _row(t: StoredTrial) -> dict[str, Any]:
@@ -86,6 +142,7 @@ def _row(t: StoredTrial) -> dict[str, Any]:
         "reason": t.result.reason,
         "metrics": dict(t.result.metrics),
         "spent_usd": t.spent_usd,
+        "hosts_usd": t.hosts_usd,
         "error": t.result.error,
     }
 
@@ -98,20 +155,28 @@ def _chosen(wanted: str | None, spec: Mapping[str, Any], trials: Sequence[Stored
     recorded = list(dict.fromkeys(m for t in trials for m in t.result.metrics))
     if wanted is not None:
         return [resolve_metric(name, recorded) for name in names(wanted)]
-    kind = spec.get("kind")
-    study = spec["study"] if kind == "live" else spec if kind == "replay" else {}
-    aims = [
-        study.get("minimize", "tpot_ms"),
-        *(SLO.parse(text).metric for text in study.get("slos", study.get("slo", ()))),
-    ]
+    own = aims(spec)
+    wished = [own.get(key, ()) for key in ("minimize", "maximize")]
+    aimed_at = [name for w in wished for name in (names(w) if isinstance(w, str) else w)]
+    aimed_at += [SLO.parse(text).metric for text in own.get("slos", ())]
     found = []
-    for aim in aims:
+    for aim in aimed_at:
         with contextlib.suppress(UnknownNameError):  # of a study of another kind, or nothing has succeeded yet
             found.append(resolve_metric(aim, recorded))
     return list(dict.fromkeys(found or recorded))[:_COLUMNS]
 
 
-def _print_all(name: str, trials: Sequence[StoredTrial], metrics: Sequence[str]) -> None:
+def _print_all(
+    name: str,
+    trials: Sequence[StoredTrial],
+    metrics: Sequence[str],
+    extra: Mapping[str, Sequence[str]] | None = None,
+) -> None:
+    """A line per trial.
+
+    Args:
+        extra: more columns, after the status.
+    """
     from rich.box import SIMPLE_HEAD
     from rich.markup import escape
     from rich.table import Table as Grid
@@ -122,15 +187,18 @@ def _print_all(name: str, trials: Sequence[StoredTrial], metrics: Sequence[str])
         columns[knob] = [str(t.trial.candidate.config.get(knob, "")) for t in trials]
     same = {k: values[0] for k, values in columns.items() if k != "trial" and len(trials) > 1 and len(set(values)) == 1}
     columns["status"] = [t.result.reason or str(t.result.status) for t in trials]
+    columns |= {n: list(cells) for n, cells in (extra or {}).items()}
     for m in metrics:
         columns[m] = [f"{t.result.metrics[m]:.4g}" if m in t.result.metrics else "" for t in trials]
     columns["USD"] = [f"{t.spent_usd:.3g}" for t in trials]
+    if any(t.hosts_usd for t in trials):
+        columns["hosts USD"] = [f"{t.hosts_usd:.3g}" for t in trials]
     shown = {k: values for k, values in columns.items() if k not in same}
     note = escape("in all: " + ", ".join(f"{k}={v}" for k, v in same.items())) if same else None
     grid = Grid(title=escape(name), caption=note, box=SIMPLE_HEAD, pad_edge=False, collapse_padding=True)
-    for column, values in shown.items():
-        numbers = column in (*metrics, "USD")
-        widest = max((len(v) for v in values), default=0)
+    for column, cells in shown.items():
+        numbers = column in (*metrics, *(extra or {}), "USD", "hosts USD")
+        widest = max(map(len, cells), default=0)
         grid.add_column(
             _header(column, widest), overflow="fold", justify="right" if numbers else "left", min_width=min(widest, 18)
         )
@@ -158,7 +226,8 @@ def _print_one(t: StoredTrial) -> None:
     for key, value in (*t.trial.candidate.config.items(), ("seed", t.trial.seed), ("replicate", t.trial.replicate)):
         grid.add_row(key, escape(str(value)))
     grid.add_row("status", f"{t.result.status} {t.result.reason}".strip())
-    for key, number in (*t.result.metrics.items(), ("seconds", t.result.seconds), ("USD", t.spent_usd)):
+    hosts = (("hosts USD", t.hosts_usd),) if t.hosts_usd else ()
+    for key, number in (*t.result.metrics.items(), ("seconds", t.result.seconds), ("USD", t.spent_usd), *hosts):
         grid.add_row(key, f"{number:.6g}")
     for key, where in t.result.artifacts.items():
         grid.add_row(key, escape(where))

@@ -1,4 +1,5 @@
-"""Files of ours as typed structs (msgspec): what is wrong in one is told by its file, its key, what it holds and what it may hold."""
+"""Files of ours as typed structs (msgspec). What is wrong in one is told by its file, its key, what it holds and what it may
+hold."""
 
 from __future__ import annotations
 
@@ -17,7 +18,7 @@ from cloudbandit.core.errors import CloudBanditError, hint
 T = TypeVar("T", bound=msgspec.Struct)
 
 
-class Section(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):
+class Section(msgspec.Struct, forbid_unknown_fields=True, kw_only=True):
     """A table of a file; keys without a default are required."""
 
 

@@ -13,7 +13,8 @@ from typing import Generic, TypeVar
 from cloudbandit.core.errors import CloudBanditError, UsageError
 from cloudbandit.core.protocols import Run
 from cloudbandit.core.trial import Candidate, Config, Result, Status, Trial, Value
-from cloudbandit.live.trial import LiveObjective, Unattended
+from cloudbandit.live.objective import LiveObjective
+from cloudbandit.live.trial import Unattended
 
 V = TypeVar("V")
 
@@ -73,7 +74,7 @@ def tune_capacity(
     max_failure_rate: float = 0.0,
     confirm: int = 1,
     seed: int = 0,
-    arm: str = "",
+    arm: Sequence[str] = (),
     run: Run | None = None,
 ) -> tuple[Capacity[Value], list[Result]]:
     """Search a knob of a live engine: a value is safe if its trial runs and no more requests fail than allowed.
@@ -83,7 +84,7 @@ def tune_capacity(
         knob: of the engine.
         config: the other knobs.
         values: in increasing order of demand; by default the knob's own.
-        arm: the offer; by default the first.
+        arm: the path of the offer, ``(provider, label)``; by default the first.
 
     Returns:
         what was found, and every trial's result in order.
@@ -96,7 +97,7 @@ def tune_capacity(
         known = ", ".join(k.name for k in objective.engine.knobs)
         raise UsageError(f"{objective.engine.name} has no knob {knob!r}; it has {known}")
     results: list[Result] = []
-    where = arm or objective.domain().names[0]
+    where = tuple(arm) or next(iter(objective.domain().leaves))
 
     def safe(value: Value) -> bool:
         trial = Trial(len(results), Candidate(where, {**config, knob: value}), seed=seed + 1000 * len(results))

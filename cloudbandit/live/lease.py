@@ -7,7 +7,7 @@ import hashlib
 import json
 import time
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 from cloudbandit.core.offer import Bill, Offer
 from cloudbandit.core.protocols import Host, Provider
@@ -43,7 +43,7 @@ class Lease:
     key: str
     seconds: float
     used_s: float = 0.0
-    bill: Bill = Bill()
+    bill: Bill = field(default_factory=Bill)
 
     @contextlib.contextmanager
     def host(self) -> Iterator[Host]:

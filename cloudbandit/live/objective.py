@@ -46,13 +46,17 @@ class LiveObjective:
     _offers: dict[tuple[str, ...], tuple[Provider, Offer]] = field(init=False, repr=False)
 
     def __post_init__(self) -> None:
-        several = self.providers if isinstance(self.providers, Mapping) else {self.providers.name: self.providers}
         self._offers = {}
-        for name, provider in several.items():
+        for name, provider in self.by_arm.items():
             for offer in provider.offers():
                 if (name, offer.label) in self._offers:
                     raise UsageError(f"the provider {name} has two offers {offer.label!r}; labels must differ")
                 self._offers[name, offer.label] = (provider, offer)
+
+    @property
+    def by_arm(self) -> Mapping[str, Provider]:
+        """The providers by the names of their arms."""
+        return self.providers if isinstance(self.providers, Mapping) else {self.providers.name: self.providers}
 
     def domain(self) -> Domain:
         """Provider → offer → the engine's knobs, without the configs that an offer has too few accelerators for.

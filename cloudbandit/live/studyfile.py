@@ -5,8 +5,7 @@ The parsed file is plain data and goes into the store, so that a study can be co
 
 from __future__ import annotations
 
-import math
-import tomllib
+import secrets
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -15,116 +14,33 @@ from typing import Any
 
 from cloudbandit.core.budget import Budget
 from cloudbandit.core.bundled import bundled
-from cloudbandit.core.errors import DataError, UnknownNameError, UsageError, hint
-from cloudbandit.core.goal import SLO, SLOGoal
+from cloudbandit.core.errors import DataError, UsageError
+from cloudbandit.core.fleet import USD_PER_H, FleetGoal
+from cloudbandit.core.goal import SLO, Goal, SLOGoal
 from cloudbandit.core.metrics import resolve_metric
 from cloudbandit.core.pools import Serial
+from cloudbandit.core.protocols import Provider
 from cloudbandit.core.report import Report
+from cloudbandit.core.schema import convert, parse
 from cloudbandit.core.store import Store
 from cloudbandit.core.study import Study
 from cloudbandit.core.trial import Observation
 from cloudbandit.engines.engine import Engine
-from cloudbandit.live.trial import LiveObjective
+from cloudbandit.engines.registry import ENGINES
+from cloudbandit.live.objective import LiveObjective
+from cloudbandit.live.sections import EngineSection, LoadSection, StudyFile, StudySection, WorkloadSection
+from cloudbandit.live.trial import METRICS, Benchmark, Load
 from cloudbandit.loadgen.workloads import Closed, Empirical, Fixed, LogNormal, Open, Trace, Workload
-from cloudbandit.optimizers import DEFAULT
 from cloudbandit.optimizers.registry import make_factory
-from cloudbandit.providers.local import LocalHost, LocalProvider
+from cloudbandit.providers.registry import DEFAULT, PROVIDERS
 
 KIND = "live"
-
-
-def _whole(value: Any, least: int) -> bool:
-    return isinstance(value, int) and not isinstance(value, bool) and value >= least
-
-
-def _number(value: Any) -> bool:
-    return isinstance(value, int | float) and not isinstance(value, bool) and math.isfinite(value) and value >= 0
-
-
-def _text(value: Any) -> bool:
-    return isinstance(value, str) and bool(value)
-
-
-_Kind = tuple[Callable[[Any], bool], str]
-_TEXT: _Kind = (_text, "a text")
-_TEXTS: _Kind = (lambda v: isinstance(v, list) and all(map(_text, v)), "a list of texts")
-_TABLE: _Kind = (lambda v: isinstance(v, dict), "a table")
-_COUNT: _Kind = (lambda v: _whole(v, 1), "a whole number ≥ 1")
-_COUNT0: _Kind = (lambda v: _whole(v, 0), "a whole number ≥ 0")
-_AMOUNT: _Kind = (lambda v: _number(v) and v > 0, "a number > 0")
-_AMOUNT0: _Kind = (_number, "a number ≥ 0")
-
-
-def _one_or_more(kind: _Kind) -> _Kind:
-    good, text = kind
-    return lambda v: all(map(good, v)) and bool(v) if isinstance(v, list) else good(v), f"{text}, or a list of such"
-
-
-_KEYS: Mapping[str, Mapping[str, _Kind]] = {
-    "study": {
-        **dict.fromkeys(("name", "minimize", "optimizer", "store", "keep_records"), _TEXT),
-        "slos": _TEXTS,
-        "trials": _COUNT,
-        **dict.fromkeys(("usd", "seconds"), _AMOUNT),
-        "seed": _COUNT0,
-    },
-    "provider": {"name": _TEXT, "usd_per_h": _AMOUNT},
-    "engine": {"name": _TEXT, "model": _TEXT, "knobs": _TABLE, "options": _TABLE},
-    "workload": {
-        "lengths": _TEXT,
-        **dict.fromkeys(("input_tokens", "output_tokens"), _AMOUNT),
-        "sigma": _AMOUNT0,
-        "shared_prefix_tokens": _COUNT0,
-        "prefixes": _COUNT,
-    },
-    "load": {
-        "users": _one_or_more(_COUNT),
-        "rate_per_s": _one_or_more(_AMOUNT),
-        "trace": _one_or_more(_TEXT),
-        **dict.fromkeys(("think_s", "ramp_s", "ramp_from_per_s", "burstiness", "warmup_s"), _AMOUNT0),
-        **dict.fromkeys(("speed", "timeout_s", "trial_limit_s"), _AMOUNT),
-        "requests": _COUNT,
-        "request_slos": _TEXTS,
-    },
-}
-"""Section → key → what its value must be."""
 _LOAD_KEYS = {
     "users": ("think_s", "ramp_s"),
     "rate_per_s": ("burstiness", "ramp_from_per_s", "ramp_s"),
     "trace": ("speed",),
 }
-_STATISTICS = ("mean", "p50", "p90", "p95", "p99")
-METRICS = (
-    *(f"{m}_{s}_ms" for m in ("ttft", "nttft", "itl", "tpot", "e2e") for s in _STATISTICS),
-    "output_tok_per_s",
-    "requests_per_s",
-    "failure_rate",
-    "goodput_requests_per_s",
-    "start_s",
-    "usd_per_million_output_tokens",
-)
-"""What a live trial measures."""
-
-
-def _openvino(**knobs: Any) -> Engine:
-    from cloudbandit.engines.openvino import OpenVINO
-
-    return OpenVINO(**knobs)
-
-
-def _vllm(**knobs: Any) -> Engine:
-    from cloudbandit.engines.vllm import VLLM
-
-    return VLLM(**knobs)
-
-
-def _transformers(**knobs: Any) -> Engine:
-    from cloudbandit.engines.transformers import Transformers
-
-    return Transformers(**knobs)
-
-
-ENGINES: Mapping[str, Callable[..., Engine]] = {"openvino": _openvino, "vllm": _vllm, "transformers": _transformers}
+_DEFAULT_METRIC = "tpot_p50_ms"
 
 
 def load(path: str | Path) -> dict[str, Any]:
@@ -135,29 +51,10 @@ def load(path: str | Path) -> dict[str, Any]:
         UsageError: unknown or missing keys, or values that make no sense.
     """
     path = Path(path).expanduser()
-    try:
-        raw = tomllib.loads(path.read_text(encoding="utf-8"))
-    except FileNotFoundError:
-        raise DataError(f"there is no study at {path}; docs/live.md shows one") from None
-    except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
-        raise DataError(f"{path} is not TOML: {error}") from None
-    for section, content in raw.items():
-        if section not in _KEYS or not isinstance(content, dict):
-            raise UsageError(f"{path}: unknown section [{section}]{hint(section, _KEYS)}; known: {', '.join(_KEYS)}")
-        for key in content:
-            if key not in _KEYS[section]:
-                known = ", ".join(sorted(_KEYS[section]))
-                raise UsageError(
-                    f"{path}: unknown key {key!r} in [{section}]{hint(key, _KEYS[section])}; known: {known}"
-                )
-            good, kind = _KEYS[section][key]
-            if not good(content[key]):
-                raise UsageError(f"{path}: {section}.{key} is {content[key]!r}; it must be {kind}")
-    missing = [s for s in ("study", "engine", "workload", "load") if s not in raw]
-    if missing:
-        raise UsageError(f"{path} lacks [{missing[0]}]; a study needs [study], [engine], [workload] and [load]")
+    raw = parse(path, f"there is no study at {path}; docs/live.md shows one", DataError)
+    convert(raw, StudyFile, path, UsageError)
+    raw["study"].setdefault("name", path.stem)
     spec = {"kind": KIND, **raw}
-    spec["study"].setdefault("name", path.stem)
     LiveStudy.of(spec)
     return spec
 
@@ -168,7 +65,7 @@ class LiveStudy:
 
     spec: Mapping[str, Any]
     objective: LiveObjective
-    goal: SLOGoal
+    goal: Goal
     optimizer: str
     budget: Budget
     seed: int
@@ -180,37 +77,54 @@ class LiveStudy:
         Raises:
             UsageError: a value makes no sense; the message names its key.
         """
-        study = spec["study"]
-        budget = Budget(study.get("trials"), study.get("usd"), study.get("seconds"))
-        slos = []
-        for text in study.get("slos", []):
-            slo = SLO.parse(text)
-            slos.append(SLO(resolve_metric(slo.metric, METRICS), slo.limit, slo.at_most))
-        goal = SLOGoal(resolve_metric(study.get("minimize", "tpot_p50_ms"), METRICS), slos)
-        optimizer = study.get("optimizer", DEFAULT)
-        make_factory(optimizer, budget.trials)
-        return cls(spec, _objective(spec), goal, optimizer, budget, study.get("seed", 0))
+        file = convert(_sections(spec), StudyFile, "the study", UsageError)
+        study = file.study
+        budget = Budget(study.trials, study.usd, study.seconds)
+        loads = _loads(file.load)
+        goal = _goal(study, loads)
+        make_factory(study.optimizer, budget.trials)
+        benchmark = Benchmark(
+            file.engine.model,
+            _workload(file.workload),
+            loads,
+            requests=file.load.requests,
+            warmup_s=file.load.warmup_s,
+            limit_s=file.load.trial_limit_s,
+            timeout_s=file.load.timeout_s,
+            slos=[SLO.parse(text) for text in file.load.request_slos],
+            keep=None if study.keep_records is None else Path(study.keep_records).expanduser(),
+        )
+        objective = LiveObjective(_providers(file), _engine(file.engine), benchmark, run=study.name)
+        objective.domain()
+        return cls(spec, objective, goal, study.optimizer, budget, study.seed)
 
     @property
     def name(self) -> str:
         return str(self.spec["study"]["name"])
 
     def engine_version(self) -> str:
-        """What is installed here. What would stop every trial is told here, before the first one.
+        """What is installed where trials will run, as far as that can be asked free of charge; else empty. What would stop every
+        trial is told here, before the first one.
 
         Raises:
             UsageError: the engine is not installed; the message holds the cure.
             DataError: there is no such model.
         """
-        self.objective.engine.find(self.objective.model)
-        host = LocalHost()
-        try:
-            return self.objective.engine.version(host)
-        finally:
-            host.close()
+        engine = self.objective.engine
+        engine.find(self.objective.benchmark.model)
+        for provider in self.objective.by_arm.values():
+            free_host = getattr(provider, "free_host", None)
+            if free_host is not None:
+                host = free_host()
+                try:
+                    return engine.version(host)
+                finally:
+                    host.close()
+        return ""
 
     def run(self, store: Store | None, on_trial: Callable[[Observation], None] | None = None) -> Report:
         """Run, or go on where the store says it stopped."""
+        self.objective.store_id = secrets.token_hex(4) if store is None else store.id
         pool = Serial()
         try:
             study = Study(
@@ -232,76 +146,118 @@ class LiveStudy:
             pool.close()
 
 
+def _sections(spec: Mapping[str, Any]) -> dict[str, Any]:
+    """A spec without what was added to the file."""
+    return {name: content for name, content in spec.items() if name in StudyFile.__struct_fields__}
+
+
 def _stable(spec: Mapping[str, Any]) -> str:
     """What makes two runs the same study: everything but how long it may go on, and where it is kept."""
     loose = {"trials", "usd", "seconds", "store", "keep_records"}
-    sections = {s: c for s, c in spec.items() if s in _KEYS}
-    kept = {s: {k: v for k, v in c.items() if s != "study" or k not in loose} for s, c in sections.items()}
-    return repr(sorted((s, sorted(c.items(), key=lambda i: i[0])) for s, c in kept.items()))
+    sections = {s: dict(c) for s, c in _sections(spec).items()}
+    sections["study"] = {k: v for k, v in sections["study"].items() if k not in loose}
+    return repr(sorted((s, sorted(c.items(), key=lambda i: i[0])) for s, c in sections.items()))
 
 
-def _objective(spec: Mapping[str, Any]) -> LiveObjective:
-    study, engine, load_ = spec["study"], spec["engine"], spec["load"]
-    if "name" not in engine:
-        raise UsageError(f"[engine] lacks its name; allowed: {', '.join(ENGINES)}")
-    if engine["name"] not in ENGINES:
-        raise UnknownNameError("engine", engine["name"], ENGINES)
-    provider = spec.get("provider", {})
-    if provider.get("name", "local") != "local":
-        raise UnknownNameError("provider", str(provider["name"]), ("local",))
-    keep = study.get("keep_records")
-    return LiveObjective(
-        LocalProvider(float(provider.get("usd_per_h", 0.05))),
-        ENGINES[engine["name"]](**engine.get("options", {}), **engine.get("knobs", {})),
-        str(engine.get("model", "tiny-llama")),
-        _workload(spec["workload"]),
-        _loads(load_),
-        requests=int(load_.get("requests", 64)),
-        warmup_s=float(load_.get("warmup_s", 0.0)),
-        limit_s=float(load_.get("trial_limit_s", 180.0)),
-        timeout_s=float(load_.get("timeout_s", 30.0)),
-        slos=[SLO.parse(text) for text in load_.get("request_slos", [])],
-        keep=None if keep is None else Path(keep).expanduser(),
-        run=str(study["name"]),
-    )
+def _goal(study: StudySection, loads: Sequence[Load]) -> Goal:
+    """What is good: SLOs and metrics, or a fleet.
+
+    Raises:
+        UsageError: keys of the one go with the other, or a load curve is judged that is none.
+    """
+    minimize, maximize = _several(study.minimize), _several(study.maximize)
+    if study.goal == "fleet":
+        if study.for_users is None:
+            raise UsageError('study.goal = "fleet" needs study.for_users, the concurrent users of the whole fleet')
+        if maximize or any(name != USD_PER_H for name in minimize):
+            raise UsageError(f'study.goal = "fleet" minimises {USD_PER_H}, the price of the fleet; leave minimize out')
+        users = [load.users for load in loads if isinstance(load, Closed)]
+        if len(users) < len(loads) or len(set(users)) < len(users):
+            raise UsageError(
+                'study.goal = "fleet" judges a load curve: load.users must list different numbers of users'
+            )
+        return FleetGoal(study.for_users, [SLO.parse(text) for text in study.slos])
+    if study.for_users is not None:
+        raise UsageError('study.for_users goes with study.goal = "fleet"')
+    slos = []
+    for text in study.slos:
+        slo = SLO.parse(text)
+        slos.append(SLO(resolve_metric(slo.metric, METRICS), slo.limit, slo.at_most))
+    if not minimize and not maximize:
+        minimize = (_DEFAULT_METRIC,)
+    low, high = (tuple(resolve_metric(name, METRICS) for name in names) for names in (minimize, maximize))
+    return SLOGoal(low[0] if len(low) == 1 else low, slos, maximize=high)
 
 
-def _workload(section: Mapping[str, Any]) -> Workload:
-    lengths = section.get("lengths", "lognormal")
-    inputs, outputs = section.get("input_tokens", 128), section.get("output_tokens", 32)
+def _several(names: str | list[str] | None) -> tuple[str, ...]:
+    return (names,) if isinstance(names, str) else tuple(names or ())
+
+
+def _providers(file: StudyFile) -> dict[str, Provider]:
+    """By the name of the arm.
+
+    Raises:
+        UsageError: both forms are there; an unknown provider, or a key that it does not take.
+    """
+    if file.provider is not None and file.providers:
+        raise UsageError("the study has [provider] and [providers.…]; [provider] is the form for one")
+    one = {} if file.provider is None else file.provider
+    sections = file.providers or {str(one.get("name", DEFAULT)): one}
+    made: dict[str, Provider] = {}
+    for arm, section in sections.items():
+        where = f"[providers.{arm}]" if file.providers else "[provider]"
+        arguments = {key: value for key, value in section.items() if key != "name"}
+        made[arm] = PROVIDERS.make(str(section.get("name", arm)), arguments, where)
+    return made
+
+
+def _engine(section: EngineSection) -> Engine:
+    if section.name is None:
+        raise UsageError(f"[engine] lacks its name; allowed: {', '.join(ENGINES.known())}")
+    twice = [key for key in section.options if key in section.knobs]
+    if twice:
+        raise UsageError(f"{twice[0]} is in engine.options and in engine.knobs; give it once")
+    made: Engine = ENGINES.make(section.name, {**section.options, **section.knobs}, "[engine]")
+    return made
+
+
+def _workload(section: WorkloadSection) -> Workload:
+    lengths, inputs, outputs = section.lengths, section.input_tokens, section.output_tokens
     drawn: Any
     if lengths == "fixed":
         drawn = Fixed(int(inputs), int(outputs))
     elif lengths == "lognormal":
-        sigma = float(section.get("sigma", 0.5))
-        drawn = LogNormal(float(inputs), float(outputs), sigma, sigma)
+        drawn = LogNormal(inputs, outputs, section.sigma, section.sigma)
     elif lengths == "llm-pilot":
         drawn = Empirical.load(bundled() / "llm-pilot" / "requests.csv")
-    elif str(lengths).endswith(".csv"):
+    elif lengths.endswith(".csv"):
         drawn = Empirical.load(lengths)
     else:
         raise UsageError(
             f"workload.lengths is {lengths!r}; allowed: fixed, lognormal, llm-pilot, or a CSV file of lengths"
         )
-    return Workload(drawn, int(section.get("shared_prefix_tokens", 0)), int(section.get("prefixes", 1)))
+    return Workload(drawn, section.shared_prefix_tokens, section.prefixes)
 
 
-def _loads(section: Mapping[str, Any]) -> list[Closed | Open | Trace]:
-    kinds = [k for k in ("users", "rate_per_s", "trace") if k in section]
+def _loads(section: LoadSection) -> list[Load]:
+    given = {key: getattr(section, key) for key in section.__struct_fields__ if getattr(section, key) is not None}
+    kinds = [kind for kind in _LOAD_KEYS if kind in given]
     if len(kinds) != 1:
         raise UsageError(f"[load] needs one of users, rate_per_s and trace, got {', '.join(kinds) or 'none'}")
     own = _LOAD_KEYS[kinds[0]]
-    foreign = [k for keys in _LOAD_KEYS.values() for k in keys if k in section and k not in own]
+    foreign = [key for keys in _LOAD_KEYS.values() for key in keys if key in given and key not in own]
     if foreign:
         raise UsageError(f"load.{foreign[0]} does not go with {kinds[0]}, which takes {', '.join(own)}")
-    options = {k: float(section[k]) for k in own if k in section}
-    value = section[kinds[0]]
+    options = {key: given[key] for key in own if key in given}
+    value = given[kinds[0]]
     several: Sequence[Any] = value if isinstance(value, list) else [value]
+    if not several:
+        raise UsageError(f"load.{kinds[0]} is an empty list; name at least one load")
     if kinds[0] == "users":
-        return [Closed(int(v), **options) for v in several]
+        return [Closed(users, **options) for users in several]
     if kinds[0] == "rate_per_s":
-        return [Open(float(v), **options) for v in several]
-    return [Trace.load(v, **options) for v in several]
+        return [Open(rate, **options) for rate in several]
+    return [Trace.load(file, **options) for file in several]
 
 
 @contextmanager

@@ -10,7 +10,7 @@ from pathlib import Path
 from cloudbandit.core.errors import TableError, need
 from cloudbandit.core.trial import Result, Trial, Value
 
-_RESERVED = ("workload", "arm", "status", "reason", "replicate", "order", "seconds", "spent_usd")
+_RESERVED = ("workload", "arm", "status", "reason", "replicate", "order", "seconds", "spent_usd", "hosts_usd")
 _KINDS: Mapping[type, str] = {bool: "bool", int: "int", float: "float", str: "choice"}
 
 
@@ -66,15 +66,17 @@ def write_table(
     partial = folder / "runs.csv.part"
     with partial.open("w", newline="", encoding="utf-8") as file:
         writer = csv.writer(file, lineterminator="\n")
+        money = ["spent_usd", "hosts_usd"] if any(r.hosts_usd for _, r in kept) else ["spent_usd"]
         writer.writerow(
-            ["workload", "arm", *params, "status", "reason", "replicate", "order", "seconds", "spent_usd", *metrics]
+            ["workload", "arm", *params, "status", "reason", "replicate", "order", "seconds", *money, *metrics]
         )
         for workload, trials in finished.items():
             for order, (t, r) in enumerate(trials):
                 config = [_text(t.candidate.config.get(p)) for p in params]
                 row = ["/".join(t.candidate.arm), *config, str(r.status), r.reason, t.replicate, order]
                 values = [f"{r.metrics[m]:.6g}" if m in r.metrics else "" for m in metrics]
-                writer.writerow([workload, *row, f"{r.seconds:.6g}", f"{r.spent_usd:.6g}", *values])
+                paid = [f"{getattr(r, name):.6g}" for name in money]
+                writer.writerow([workload, *row, f"{r.seconds:.6g}", *paid, *values])
     partial.replace(folder / "runs.csv")
     kinds = {p: _kind(p, [t.candidate.config[p] for t, _ in kept if p in t.candidate.config]) for p in params}
     (folder / "table.toml").write_text(_manifest(folder.name, kinds, metrics, licence, source), encoding="utf-8")

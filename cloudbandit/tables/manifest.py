@@ -8,6 +8,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Annotated, Literal
 
+import msgspec
 from msgspec import Meta
 
 from cloudbandit.core.errors import TableError
@@ -139,10 +140,10 @@ class _File(Section):
         dict[str, Annotated[str | _Metric, Meta(description='{ column = "target_cost", unit = "USD" }')]],
         Meta(min_length=1, description="at least one metric"),
     ]
-    spent: _Spent = _Spent()
+    spent: _Spent = msgspec.field(default_factory=_Spent)
     status: _Status | None = None
-    replay: _Replay = _Replay()
-    facts: dict[str, str] = {}
+    replay: _Replay = msgspec.field(default_factory=_Replay)
+    facts: dict[str, str] = msgspec.field(default_factory=dict)
 
 
 def read_manifest(path: Path, file: Path | None = None) -> Manifest:
