@@ -31,6 +31,8 @@ CORE = [
     "budget",
     "stop",
     "store_schema",
+    "database",
+    "record",
     "store",
     "pools",
     "report",

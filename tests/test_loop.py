@@ -7,7 +7,7 @@ import pytest
 from cloudbandit import Budget, Candidate, Domain, Quote, Result, SLOGoal, Status, Store, Study, make_factory
 from cloudbandit.core.pools import Serial, Simulated, Threads
 from cloudbandit.core.protocols import Outcome
-from cloudbandit.core.store import StudyRecord
+from cloudbandit.core.record import StudyRecord
 
 GOAL = SLOGoal("loss")
 
@@ -112,16 +112,10 @@ def test_a_finished_row_is_never_rewritten(tmp_path):
     with Store(tmp_path / "s.db") as store:
         study(Priced(), 2, store=store).run()
         before = store.trials("study")
-        record = store.open("study", store_identity(store))
+        record = store.open("study", store.identity("study"))
         record.finish(before[0].trial, Result(Status.INTERRUPTED, spent_usd=9.0), 0.0)
         record.close()
         assert store.trials("study") == before
-
-
-def store_identity(store):
-    import json
-
-    return json.loads(store._study("study").identity)
 
 
 # ── money that is left is used ──

@@ -2,12 +2,14 @@
 
 import os
 import signal
+import time
 
 import pytest
+from sqlalchemy import make_url
 from test_store import _run_until_hanging, check_killed_and_resumed, filled
 
-from cloudbandit import Store
-from cloudbandit.core.errors import StoreBusyError, StudyMismatchError
+from cloudbandit import Candidate, Result, Store, Trial
+from cloudbandit.core.errors import StoreBusyError, StudyMismatchError, StudyTakenError
 
 pytestmark = pytest.mark.slow
 
@@ -49,3 +51,76 @@ def test_kill_9_then_resume(url, tmp_path):
     os.kill(program.pid, signal.SIGKILL)
     program.wait()
     check_killed_and_resumed(url, log, 5)
+
+
+def drop_connections(server, url):
+    database = make_url(url).database
+    assert server.psql(f"select count(*) from pg_stat_activity where datname = '{database}';").split()[2] != "0"
+    server.psql(f"select pg_terminate_backend(pid) from pg_stat_activity where datname = '{database}';")
+
+
+def taken_over(store):
+    for _ in range(100):  # the server ends a session a moment after it said so
+        try:
+            return store.open("study", {"seed": 1})
+        except StoreBusyError:
+            time.sleep(0.05)
+    raise AssertionError("the lock was never let go")
+
+
+def kept(record, number):
+    trial = Trial(number, Candidate("a", {"x": number}))
+    record.start(trial, 1.0)
+    record.finish(trial, Result(metrics={"loss": 1.0}, spent_usd=0.5), 1.0)
+
+
+def test_a_connection_dropped_while_a_trial_ran_loses_nothing(server, url):
+    with Store(filled(url)) as store, Store(url) as other:
+        record = store.open("study", {"seed": 1})
+        trial = Trial(3, Candidate("a", {"x": 3}))
+        record.start(trial, 1.0)
+        drop_connections(server, url)
+        record.finish(trial, Result(metrics={"loss": 0.25}, spent_usd=0.5), 1.0)
+        assert store.trials("study")[-1].result.metrics == {"loss": 0.25}
+        with pytest.raises(StoreBusyError, match="another process"):
+            other.open("study", {"seed": 1})
+        record.close()
+        other.open("study", {"seed": 1}).close()
+
+
+def test_a_server_that_ends_idle_sessions_loses_nothing(server, url):
+    database = make_url(url).database
+    with Store(filled(url)) as store:
+        server.psql(f"alter database \"{database}\" set idle_session_timeout = '300ms';")
+        record = store.open("study", {"seed": 1})
+        for number in (3, 4):
+            time.sleep(0.8)
+            kept(record, number)
+        record.close()
+        assert [t.trial.number for t in store.trials("study")] == [0, 1, 2, 3, 4]
+
+
+def test_who_lost_its_lock_and_was_taken_over_writes_no_more(server, url):
+    with Store(filled(url)) as store, Store(url) as other:
+        record = store.open("study", {"seed": 1})
+        drop_connections(server, url)
+        taken = taken_over(other)
+        record._hold_lock = lambda: None  # it has not noticed
+        with pytest.raises(StudyTakenError):
+            kept(record, 3)
+        kept(taken, 3)
+        taken.close()
+        record.close()
+        assert [t.trial.number for t in store.trials("study")] == [0, 1, 2, 3]
+
+
+def test_two_processes_never_run_one_study(server, url, monkeypatch):
+    monkeypatch.setattr("cloudbandit.core.record.WRITE_LIMIT_S", 0.3)
+    with Store(filled(url)) as store, Store(url) as other:
+        record = store.open("study", {"seed": 1})
+        drop_connections(server, url)
+        taken = taken_over(other)
+        with pytest.raises(StoreBusyError, match="another process"):
+            kept(record, 3)
+        taken.close()
+        record.close()

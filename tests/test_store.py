@@ -17,6 +17,7 @@ from cloudbandit.core.errors import (
     StoreError,
     StoreVersionError,
     StudyMismatchError,
+    StudyTakenError,
     UnknownNameError,
 )
 
@@ -95,7 +96,7 @@ def test_many_studies_write_at_once(tmp_path):
 
 
 def test_writes_are_durable_in_wal_mode(tmp_path):
-    with Store(tmp_path / "s.db") as store, store._begin() as connection:
+    with Store(tmp_path / "s.db") as store, store._database.write() as connection:
         assert connection.exec_driver_sql("pragma journal_mode").scalar() == "wal"
         assert connection.exec_driver_sql("pragma synchronous").scalar() == 2, "full"
 
@@ -162,6 +163,119 @@ def test_a_store_has_an_id_of_its_own(tmp_path):
     assert re.fullmatch("[0-9a-f]{8}", ids[0])
 
 
+def test_a_reader_does_not_make_a_writer_fail(tmp_path, monkeypatch):
+    monkeypatch.setattr("cloudbandit.core.database.BUSY_SECONDS", 0.1)
+    path = filled(tmp_path / "s.db")
+    with Store(path) as writer, Store(path) as reader, reader._database.read() as looking:
+        assert looking.exec_driver_sql("select count(*) from cloudbandit_trials").scalar() == 3
+        record = writer.open("study", {"seed": 1})
+        record.start(Trial(3, Candidate("a", {"x": 9})), 1.0)
+        record.finish(Trial(3, Candidate("a", {"x": 9})), Result(metrics={"loss": 1.0}), 1.0)
+        record.close()
+        assert looking.exec_driver_sql("select count(*) from cloudbandit_trials").scalar() == 3, (
+            "one state of the store"
+        )
+
+
+def test_a_write_is_tried_again_while_another_program_holds_the_store(tmp_path, monkeypatch):
+    monkeypatch.setattr("cloudbandit.core.database.BUSY_SECONDS", 0.05)
+    path = filled(tmp_path / "s.db")
+    with Store(path) as store:
+        record = store.open("study", {"seed": 1})
+        holder = sqlite3.connect(path, isolation_level=None, check_same_thread=False)
+        holder.execute("begin immediate")
+        threading.Timer(0.4, lambda: (holder.rollback(), holder.close())).start()
+        record.start(Trial(3, Candidate("a", {"x": 9})), 1.0)
+        record.close()
+        assert [t.number for t in store.in_flight("study")] == [3]
+
+
+def test_and_given_up_after_the_stated_limit(tmp_path, monkeypatch):
+    monkeypatch.setattr("cloudbandit.core.database.BUSY_SECONDS", 0.05)
+    monkeypatch.setattr("cloudbandit.core.record.WRITE_LIMIT_S", 0.2)
+    path = filled(tmp_path / "s.db")
+    with Store(path) as store:
+        record = store.open("study", {"seed": 1})
+        holder = sqlite3.connect(path, isolation_level=None)
+        holder.execute("begin immediate")
+        with pytest.raises(StoreBusyError, match="stayed locked"):
+            record.start(Trial(3, Candidate("a", {"x": 9})), 1.0)
+        holder.close()
+        record.close()
+
+
+def test_who_was_taken_over_writes_no_more(tmp_path):
+    path = filled(tmp_path / "s.db")
+    with Store(path) as store:
+        record = store.open("study", {"seed": 1})
+        with sqlite3.connect(path) as connection:  # e.g. the lock file was removed, and another process began
+            connection.execute("update cloudbandit_studies set claim = 'somebody else'")
+        connection.close()
+        with pytest.raises(StudyTakenError, match="taken over the study 'study'"):
+            record.start(Trial(3, Candidate("a", {"x": 9})), 1.0)
+        record.close()
+        assert not store.in_flight("study")
+
+
+@pytest.mark.parametrize("replaced", [False, True])
+def test_a_store_that_is_removed_while_it_is_used_stops_the_study(tmp_path, replaced):
+    path = filled(tmp_path / "s.db")
+    with Store(path) as store:
+        record = store.open("study", {"seed": 1})
+        path.unlink()
+        if replaced:
+            path.write_bytes(b"")
+        with pytest.raises(StoreError, match="was replaced" if replaced else "was removed"):
+            record.start(Trial(3, Candidate("a", {"x": 9})), 1.0)
+        record.close()
+
+
+@pytest.mark.parametrize(
+    "damage",
+    [
+        "result = 'not json'",
+        "result = '{}'",
+        "result = '[1]'",
+        """result = '{"status": "perfect", "rows": []}'""",
+        """result = replace(result, '"spent_usd"', '"spent_eur"')""",
+        "candidate = '[]'",
+        "candidate = '{\"a\": 1}'",
+        "quote_usd = 'dear', result = null",
+    ],
+)
+def test_a_damaged_row_is_named(tmp_path, damage):
+    path = filled(tmp_path / "s.db")
+    with sqlite3.connect(path) as connection:
+        connection.execute(f"update cloudbandit_trials set {damage} where number = 1")
+    connection.close()
+    with Store(path) as store, pytest.raises(StoreCorruptError, match=r"trial 1 in .* is damaged"):
+        store.trials("study")
+
+
+def test_the_spec_of_the_latest_run_counts(tmp_path):
+    with Store(tmp_path / "s.db") as store:
+        store.open("study", {"a": {"x": 1, "y": 2}}, {"trials": 11}).close()
+        store.open("study", {"a": {"y": 2, "x": 1}}, {"trials": 66}).close()
+        assert store.spec("study") == {"trials": 66}
+        store.open("study", {"a": {"x": 1, "y": 2}}).close()
+        assert store.spec("study") == {"trials": 66}
+
+
+def test_what_is_known_of_both_must_agree(tmp_path):
+    with Store(tmp_path / "s.db") as store:
+        store.open("study", {"seed": 1}, where_known={"engine": "vllm 0.32", "machine": None}).close()
+        store.open("study", {"seed": 1}, where_known={"engine": None, "machine": "another"}).close()
+        store.open("study", {"seed": 1}).close()
+        with pytest.raises(StudyMismatchError, match=r"engine: stored 'vllm 0\.32', now 'vllm 0\.33'"):
+            store.open("study", {"seed": 1}, where_known={"engine": "vllm 0.33"})
+
+
+def test_one_trial_is_found_among_many(tmp_path):
+    with Store(filled(tmp_path / "s.db")) as store:
+        assert store.trial("study", 2) == store.trials("study")[2]
+        assert store.trial("study", 9) is None
+
+
 def test_a_file_that_is_no_store(tmp_path):
     path = tmp_path / "s.db"
     path.write_text("this is no database, and it is long enough to be looked at " * 20)
@@ -190,11 +304,13 @@ def test_a_database_of_another_program(tmp_path):
 
 def test_a_locked_store_says_so(tmp_path, monkeypatch):
     path = filled(tmp_path / "s.db")
-    monkeypatch.setattr("cloudbandit.core.store._BUSY_SECONDS", 0.1)
+    monkeypatch.setattr("cloudbandit.core.database.BUSY_SECONDS", 0.1)
     holder = sqlite3.connect(path, isolation_level=None)
     holder.execute("begin immediate")
-    with pytest.raises(StoreBusyError, match=r"stayed locked for 0\.1 s"):
-        Store(path)
+    with Store(path) as store:
+        assert len(store.trials("study")) == 3, "who reads waits for no writer"
+        with pytest.raises(StoreBusyError, match=r"stayed locked for 0\.1 s"):
+            store.open("study", {"seed": 1})
     holder.rollback()
     holder.close()
     Store(path).close()

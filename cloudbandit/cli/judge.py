@@ -10,7 +10,7 @@ from cloudbandit.core.errors import UsageError
 
 if TYPE_CHECKING:
     from cloudbandit.core.goal import Goal
-    from cloudbandit.core.store import StoredTrial
+    from cloudbandit.core.record import StoredTrial
     from cloudbandit.core.trial import Observation, Result
 
 

@@ -15,7 +15,8 @@ from cloudbandit.core.errors import UnknownNameError, UsageError
 
 if TYPE_CHECKING:
     from cloudbandit.core.goal import Goal
-    from cloudbandit.core.store import Store, StoredTrial
+    from cloudbandit.core.record import StoredTrial
+    from cloudbandit.core.store import Store
 
 _COLUMNS = 6
 """Metrics that fit into a table."""

@@ -13,6 +13,8 @@
     │   └── DatasetError                 a registered data set is missing or has another sha256
     ├── StoreError                       the trial store
     │   ├── StoreBusyError               another process holds the study, or the database is locked
+    │   ├── StudyTakenError              another process has taken the study over
+    │   ├── StoreUnreachableError        the database server cannot be reached
     │   ├── StoreVersionError            written by another schema version
     │   ├── StoreCorruptError            not a store, or damaged
     │   └── StudyMismatchError           the stored study was about something else
@@ -95,6 +97,14 @@ class StoreError(CloudBanditError):
 
 class StoreBusyError(StoreError):
     """Another process holds the study, or the database stayed locked."""
+
+
+class StudyTakenError(StoreError):
+    """Another process runs the study now; this one must not write any more."""
+
+
+class StoreUnreachableError(StoreError):
+    """The database server dropped the connection, or cannot be reached."""
 
 
 class StoreVersionError(StoreError):

@@ -24,7 +24,7 @@ from cloudbandit.core.stop import Believer, Stop
 from cloudbandit.core.trial import Candidate, Observation, Result, Status, Trial
 
 if TYPE_CHECKING:
-    from cloudbandit.core.store import StudyRecord
+    from cloudbandit.core.record import StudyRecord
 
 log = logging.getLogger("cloudbandit")
 

@@ -7,7 +7,7 @@ import secrets
 import sqlalchemy as sa
 
 VERSION = 2
-"""1: without ``hosts_usd`` and without the store's own id."""
+"""1: without ``hosts_usd``, ``claim`` and the store's own id."""
 
 _all = sa.MetaData()
 meta = sa.Table(
@@ -24,6 +24,7 @@ studies = sa.Table(
     sa.Column("identity", sa.Text, nullable=False),  # what a resumed study must agree with
     sa.Column("spec", sa.Text, nullable=False),  # how the CLI rebuilds it
     sa.Column("created_at", sa.Float, nullable=False),
+    sa.Column("claim", sa.String(32)),  # a token of the process that runs it, checked at every write
 )
 trials = sa.Table(
     "cloudbandit_trials",
@@ -61,11 +62,17 @@ def migrate(connection: sa.Connection) -> int | str | None:
     found = _value(connection, "schema_version")
     if found == "1":
         connection.execute(sa.text(f"alter table {trials.name} add column hosts_usd float"))
+        connection.execute(sa.text(f"alter table {studies.name} add column claim varchar(32)"))
         connection.execute(sa.update(trials).where(trials.c.told.is_not(None)).values(hosts_usd=0.0))
         connection.execute(sa.update(meta).where(meta.c.key == "schema_version").values(value=str(VERSION)))
         _put(connection, store_id=fresh_id())
         return VERSION
     return int(found) if found is not None and found.isdigit() else found
+
+
+def is_current(connection: sa.Connection) -> bool:
+    """Whether the store needs no migration."""
+    return _value(connection, "schema_version") == str(VERSION)
 
 
 def store_id(connection: sa.Connection) -> str:

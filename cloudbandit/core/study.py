@@ -28,7 +28,8 @@ from cloudbandit.core.stop import Stop, identity_of
 from cloudbandit.core.trial import Observation
 
 if TYPE_CHECKING:
-    from cloudbandit.core.store import Store, StudyRecord
+    from cloudbandit.core.record import StudyRecord
+    from cloudbandit.core.store import Store
 
 
 class Study:
