@@ -18,7 +18,7 @@ from cloudbandit import (
     minimize,
 )
 from cloudbandit.core.budget import Ledger
-from cloudbandit.core.errors import BudgetError, OptimizerError, UsageError
+from cloudbandit.core.errors import BudgetError, OptimizerError, StudyMismatchError, UsageError
 from cloudbandit.core.pools import Serial, Simulated, Threads
 
 
@@ -366,3 +366,35 @@ def test_minimize_with_several_metrics_threads_and_a_store(tmp_path):
 def test_minimize_refuses_what_is_no_number(value):
     with pytest.raises(UsageError, match=r"must return a finite number|finite numbers only"):
         minimize(lambda c: value, [{"x": 1}], 1, optimizer="exhaustive")
+
+
+# ── what a resumed study must agree on where it is known ──
+
+
+def test_an_edited_objective_does_not_return_old_numbers(tmp_path):
+    def first(candidate):
+        return float(candidate["x"])
+
+    def first_again(candidate):
+        return float(candidate["x"])  # a comment
+
+    def edited(candidate):
+        return float(candidate["x"]) + 1.0
+
+
+    def run(function, budget):
+        space = {"a": [{"x": i} for i in range(9)]}
+        return minimize(function, space, budget, optimizer="random-wor", store=str(tmp_path / "s.db"))
+
+    run(first, 2)
+    with pytest.raises(StudyMismatchError, match=r"objective: stored '[0-9a-f]{16}', now '[0-9a-f]{16}'.*another name"):
+        run(edited, 3)
+    report = run(first_again, 4)
+    assert (report.restored, report.evaluations) == (2, 4)
+
+
+def test_a_function_without_a_source_is_taken_as_it_is(tmp_path):
+    made = eval("lambda c: 1.0")
+    for budget in (1, 2):
+        report = minimize(made, {"a": [{"x": i} for i in range(9)]}, budget, store=str(tmp_path / "s.db"))
+    assert report.restored == 1

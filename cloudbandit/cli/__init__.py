@@ -1,12 +1,14 @@
 """The command line: thin over the library.
 
-Exit codes: 0 done; 2 wrong input; 3 no evaluated configuration meets the SLOs; 130 stopped with Ctrl-C (resumable where a
-store was given); 1 a bug.
+Exit codes: 0 done; 2 wrong input; 3 no evaluated configuration meets the SLOs; 130 stopped with Ctrl-C, SIGTERM or SIGHUP
+(resumable where a store was given); 1 a bug.
 """
 
 from __future__ import annotations
 
+import signal
 import sys
+import threading
 from collections.abc import Sequence
 from typing import NoReturn
 
@@ -17,8 +19,15 @@ from cloudbandit.core.errors import CloudBanditError
 __all__ = ["app", "compare", "live", "main", "recommend", "replay", "stores", "tables"]
 
 
+def _interrupt(number: int, frame: object) -> NoReturn:
+    raise KeyboardInterrupt
+
+
 def main(argv: Sequence[str] | None = None) -> NoReturn:
     """The entry point of the ``cloudbandit`` program."""
+    for name in ("SIGTERM", "SIGHUP"):  # end as Ctrl-C does: what is in flight is recorded, hosts are given back
+        if hasattr(signal, name) and threading.current_thread() is threading.main_thread():
+            signal.signal(getattr(signal, name), _interrupt)
     try:
         app(args=None if argv is None else list(argv))
     except CloudBanditError as error:

@@ -51,7 +51,9 @@ class Study:
         stop: a rule asked before each trial, and while one runs; see `cloudbandit.core.stop.Stop`.
         wait_s: how long, on the pool's clock, to wait once nothing is left to ask but offers that rest.
         identity: what else must agree when the study is resumed, e.g. the optimizer's name.
-        spec: kept in the store, to rebuild the study.
+        where_known: what must agree too where the stored study knows it, e.g. the machine; the objective's own ``identity``, if it
+            has one, is added.
+        spec: kept in the store, to rebuild the study; that of the latest run counts.
         on_trial: called after each trial was recorded and told.
     """
 
@@ -73,6 +75,7 @@ class Study:
         stop: Stop | None = None,
         wait_s: float = 60.0,
         identity: Mapping[str, Any] | None = None,
+        where_known: Mapping[str, Any] | None = None,
         spec: Mapping[str, Any] | None = None,
         on_trial: Callable[[Observation], None] | None = None,
     ) -> None:
@@ -86,7 +89,8 @@ class Study:
         self._optimizer: Optimizer = optimizer(self.problem)
         self._facts, self._stop, self._wait_s = fact_names(facts), stop, wait_s
         self._pool, self._store, self._name = pool, store, name
-        self._identity, self._spec, self._on_trial = dict(identity or {}), spec, on_trial
+        self._identity, self._where_known = dict(identity or {}), dict(where_known or {})
+        self._spec, self._on_trial = spec, on_trial
         self._record: StudyRecord | None = None
 
     @property
@@ -113,7 +117,8 @@ class Study:
                 **self._known_beforehand(),
                 **self._identity,
             }
-            self._record = self._store.open(self._name, identity, self._spec)
+            where_known = {"objective": getattr(self.objective, "identity", None), **self._where_known}
+            self._record = self._store.open(self._name, identity, self._spec, where_known)
         pool = self._pool or Serial()
         try:
             return Loop(

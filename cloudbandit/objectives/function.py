@@ -2,6 +2,10 @@
 
 from __future__ import annotations
 
+import ast
+import hashlib
+import inspect
+import textwrap
 import time
 from collections.abc import Callable, Mapping
 
@@ -24,6 +28,19 @@ class FunctionObjective:
     def __init__(self, function: Function, metric: str = "value", quote: Quote | None = None) -> None:
         self.function, self.metric = function, metric
         self._quote = quote or Quote()
+
+    @property
+    def identity(self) -> str | None:
+        """A digest of the function's source, name, comments and layout left out; None where there is none to read. What the function
+        calls or closes over is not part of it."""
+        try:
+            source = textwrap.dedent(inspect.getsource(self.function))
+            tree = ast.parse(source)
+        except (OSError, TypeError, SyntaxError):
+            return None
+        if isinstance(tree.body[0], ast.FunctionDef):
+            tree.body[0].name = "function"
+        return hashlib.sha256(ast.dump(tree).encode()).hexdigest()[:16]
 
     def quote(self, candidate: Candidate) -> Quote:
         return self._quote
