@@ -381,7 +381,6 @@ def test_an_edited_objective_does_not_return_old_numbers(tmp_path):
     def edited(candidate):
         return float(candidate["x"]) + 1.0
 
-
     def run(function, budget):
         space = {"a": [{"x": i} for i in range(9)]}
         return minimize(function, space, budget, optimizer="random-wor", store=str(tmp_path / "s.db"))

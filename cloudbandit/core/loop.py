@@ -266,7 +266,11 @@ class Loop:
             deadline = self.budget.seconds - self.clock_before + self.clock_began
         run = TrialRun(self.cancel, deadline, functools.partial(self.hopeless, trial))
         self.in_flight[number] = (trial, quote_usd)
-        self.pool.submit(self.objective, trial, run)
+        try:
+            self.pool.submit(self.objective, trial, run)
+        except BaseException:  # e.g. Ctrl-C in a pool that evaluates here and now: it will not hand this trial over
+            self.taken.append(Outcome(trial))
+            raise
 
     def trial_seed(self, number: int) -> int:
         """A function of the study's seed and the trial's number; drawn in blocks, because one by one is slow."""
