@@ -249,6 +249,14 @@ def test_a_study_file_is_checked_before_anything_starts(tmp_path):
     assert objective.benchmark.slos == [SLO("ttft_ms", 500)]
 
 
+def test_the_documented_study_file_is_one(tmp_path):
+    text = (ROOT / "docs" / "live.md").read_text()
+    (tmp_path / "study.toml").write_text(text.split("```toml\n")[1].split("```")[0])
+    live = LiveStudy.of(load(tmp_path / "study.toml"))
+    assert live.name == "openvino-chat"
+    assert live.objective.domain().names == ("local",)
+
+
 def test_an_engine_that_is_not_installed_is_told_before_the_first_trial(tmp_path):
     path = tmp_path / "study.toml"
     program = f'options = {{ program = "{tmp_path}/vllm" }}'
