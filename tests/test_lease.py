@@ -11,6 +11,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+import cloudbandit
 from cloudbandit import Budget, Result, SLOGoal, Status, Store, Study, make_factory
 from cloudbandit.core.errors import NoCapacity, UsageError
 from cloudbandit.core.offer import Bill
@@ -84,6 +85,11 @@ def test_a_key_is_a_function_of_store_run_offer_and_ordinal_and_safe_as_a_tag(ru
 
 
 # ── giving back ──
+
+
+def test_nobody_else_launches():
+    package = Path(cloudbandit.__file__).parent
+    assert [p.name for p in package.rglob("*.py") if ".launch(" in p.read_text()] == ["lease.py"]
 
 
 @pytest.mark.parametrize("error", [NoCapacity("None"), KeyboardInterrupt(), RuntimeError("lost answer")])

@@ -169,6 +169,7 @@ def test_a_hopeless_trial_is_stopped_with_the_rows_so_far():
     result = _objective(loads=loads).evaluate(_trial(), run)
     assert (result.status, result.reason) == (Status.STOPPED, "hopeless")
     assert [row["users"] for row in result.rows] == [1, 2]
+    assert [partial["users"] for partial in run.told] == [1, 2]
     assert result.metrics["tpot_p50_ms"] == run.told[-1]["tpot_p50_ms"] == result.rows[-1]["tpot_p50_ms"]
     assert result.metrics["price_usd_per_h"] == 0.05
     assert result.spent_usd > 0
