@@ -20,7 +20,8 @@ import numpy as np
 from cloudbandit.core.trial import Candidate, Trial
 from cloudbandit.engines.transformers import Transformers
 from cloudbandit.engines.vllm import VLLM
-from cloudbandit.live.trial import LiveObjective, Unattended
+from cloudbandit.live.objective import LiveObjective
+from cloudbandit.live.trial import Benchmark, Unattended
 from cloudbandit.loadgen import Closed, Fixed, LogNormal, Open, Workload
 from cloudbandit.providers.local import LocalHost, LocalProvider
 
@@ -52,8 +53,10 @@ class Bench:
 
     def trial(self, config, workload, load, requests, seed, engine=None, trust=False):
         engine = engine or self.engine
-        objective = LiveObjective(LocalProvider(), engine, str(self.model), workload, [load], requests, trust=trust)
-        return objective.evaluate(Trial(seed, Candidate("this-machine", config), seed=seed), Unattended())
+        objective = LiveObjective(
+            LocalProvider(), engine, Benchmark(str(self.model), workload, [load], requests), trust=trust
+        )
+        return objective.evaluate(Trial(seed, Candidate(("local", "this-machine"), config), seed=seed), Unattended())
 
     def smaller(self, metric, one, other, workload, load, requests):
         """Claim: ``metric`` is smaller with the knobs ``one`` than with ``other``."""

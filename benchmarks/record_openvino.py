@@ -21,7 +21,8 @@ import pandas as pd
 
 from cloudbandit.core.trial import Candidate, Trial
 from cloudbandit.engines.openvino import TINY, OpenVINO
-from cloudbandit.live.trial import LiveObjective, Unattended
+from cloudbandit.live.objective import LiveObjective
+from cloudbandit.live.trial import Benchmark, Unattended
 from cloudbandit.loadgen.workloads import Closed, Fixed, LogNormal, Workload
 from cloudbandit.providers.local import LocalHost, LocalProvider, describe_machine
 
@@ -90,7 +91,10 @@ def record(path, configs, again, rounds):
                 done.add((row["config"], row["replicate"], row["workload"]))
     objectives = {
         name: LiveObjective(
-            LocalProvider(), engine, TINY, workload, [load], requests=n, timeout_s=20, limit_s=60, trust=True
+            LocalProvider(),
+            engine,
+            Benchmark(TINY, workload, [load], requests=n, timeout_s=20, limit_s=60),
+            trust=True,
         )
         for name, (workload, load, n) in WORKLOADS.items()
     }
@@ -104,7 +108,7 @@ def record(path, configs, again, rounds):
             if (c, replicate, name) in done:
                 continue
             seed = 1_000_000 * (1 + replicate) + 1000 * c + len(name)
-            trial = Trial(i, Candidate("this-machine", chosen[c]), seed=seed, replicate=replicate)
+            trial = Trial(i, Candidate(("local", "this-machine"), chosen[c]), seed=seed, replicate=replicate)
             result = objectives[name].evaluate(trial, Unattended())
             row = {
                 "config": c,

@@ -35,6 +35,16 @@ _WHERE = {
     "Score": "core.trial",
     "Status": "core.trial",
     "Trial": "core.trial",
+    # live studies
+    "NoCapacity": "core.errors",
+    "OpenVINO": "engines.openvino",
+    "Transformers": "engines.transformers",
+    "VLLM": "engines.vllm",
+    "tune_capacity": "live.capacity",
+    "LiveObjective": "live.objective",
+    "Benchmark": "live.trial",
+    "LocalProvider": "providers.local",
+    "write_table": "tables.export",
 }
 
 __all__ = sorted([*_WHERE, "__version__"])
@@ -58,6 +68,7 @@ if TYPE_CHECKING:
     from cloudbandit.core.base import BaseOptimizer as BaseOptimizer
     from cloudbandit.core.budget import Budget as Budget
     from cloudbandit.core.errors import CloudBanditError as CloudBanditError
+    from cloudbandit.core.errors import NoCapacity as NoCapacity
     from cloudbandit.core.goal import SLO as SLO
     from cloudbandit.core.goal import SLOGoal as SLOGoal
     from cloudbandit.core.listing import Listing as Listing
@@ -75,5 +86,13 @@ if TYPE_CHECKING:
     from cloudbandit.core.trial import Score as Score
     from cloudbandit.core.trial import Status as Status
     from cloudbandit.core.trial import Trial as Trial
+    from cloudbandit.engines.openvino import OpenVINO as OpenVINO
+    from cloudbandit.engines.transformers import Transformers as Transformers
+    from cloudbandit.engines.vllm import VLLM as VLLM
+    from cloudbandit.live.capacity import tune_capacity as tune_capacity
+    from cloudbandit.live.objective import LiveObjective as LiveObjective
+    from cloudbandit.live.trial import Benchmark as Benchmark
     from cloudbandit.optimizers.registry import make_factory as make_factory
+    from cloudbandit.providers.local import LocalProvider as LocalProvider
+    from cloudbandit.tables.export import write_table as write_table
     from cloudbandit.tables.registry import load_table as load_table

@@ -14,16 +14,24 @@
 import tempfile
 from pathlib import Path
 
-from cloudbandit import Budget, SLOGoal, Study, load_table, make_factory
-from cloudbandit.engines.openvino import TINY, OpenVINO
-from cloudbandit.live.trial import LiveObjective
-from cloudbandit.loadgen import Closed, LogNormal, Workload
-from cloudbandit.providers.local import LocalProvider
-from cloudbandit.tables.export import write_table
+from cloudbandit import (
+    Benchmark,
+    Budget,
+    LiveObjective,
+    LocalProvider,
+    OpenVINO,
+    SLOGoal,
+    Study,
+    load_table,
+    loadgen,
+    make_factory,
+    write_table,
+)
 
 engine = OpenVINO(threads=2, kv_cache_precision="u8", num_kv_blocks=[64, 256], enable_prefix_caching=False)
-workload = Workload(LogNormal(input_median=48, output_median=12))
-objective = LiveObjective(LocalProvider(usd_per_h=0.05), engine, TINY, workload, [Closed(users=4)], requests=16)
+workload = loadgen.Workload(loadgen.LogNormal(input_median=48, output_median=12))
+benchmark = Benchmark("tiny-llama", workload, [loadgen.Closed(users=4)], requests=16)
+objective = LiveObjective(LocalProvider(usd_per_h=0.05), engine, benchmark)
 print(objective.domain(), "of", ", ".join(k.name for k in engine.knobs))
 
 # %% [markdown]

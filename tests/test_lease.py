@@ -1,5 +1,6 @@
 """Leases: keys, what is given back whatever happens, and that trials + hosts = bills."""
 
+import json
 import re
 import sys
 from contextlib import contextmanager
@@ -10,8 +11,9 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+import cloudbandit
 from cloudbandit import Budget, Result, SLOGoal, Status, Store, Study, make_factory
-from cloudbandit.core.errors import NoCapacity
+from cloudbandit.core.errors import NoCapacity, UsageError
 from cloudbandit.core.offer import Bill
 from cloudbandit.core.trial import Candidate, Trial
 from cloudbandit.live.lease import Lease, lease_key
@@ -85,6 +87,11 @@ def test_a_key_is_a_function_of_store_run_offer_and_ordinal_and_safe_as_a_tag(ru
 # ── giving back ──
 
 
+def test_nobody_else_launches():
+    package = Path(cloudbandit.__file__).parent
+    assert [p.name for p in package.rglob("*.py") if ".launch(" in p.read_text()] == ["lease.py"]
+
+
 @pytest.mark.parametrize("error", [NoCapacity("None"), KeyboardInterrupt(), RuntimeError("lost answer")])
 def test_whatever_a_launch_raises_its_key_is_destroyed_and_billed(error):
     class Odd(ToyCloud):
@@ -125,6 +132,15 @@ def test_no_capacity_is_unavailable_and_pays_what_was_billed_all_the_same():
 
 
 # ── money ──
+
+
+def test_hosts_usd_is_money_and_travels_through_json():
+    result = Result(metrics={"m": 1.0}, hosts_usd=0.5)
+    assert Result.from_dict(json.loads(json.dumps(result.to_dict()))) == result
+    for wrong in (-1.0, float("nan"), float("inf")):
+        with pytest.raises(UsageError, match="hosts_usd of a result"):
+            Result(hosts_usd=wrong)
+
 
 TARIFFS = st.fixed_dictionaries(
     {

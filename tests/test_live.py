@@ -169,6 +169,7 @@ def test_a_hopeless_trial_is_stopped_with_the_rows_so_far():
     result = _objective(loads=loads).evaluate(_trial(), run)
     assert (result.status, result.reason) == (Status.STOPPED, "hopeless")
     assert [row["users"] for row in result.rows] == [1, 2]
+    assert [partial["users"] for partial in run.told] == [1, 2]
     assert result.metrics["tpot_p50_ms"] == run.told[-1]["tpot_p50_ms"] == result.rows[-1]["tpot_p50_ms"]
     assert result.metrics["price_usd_per_h"] == 0.05
     assert result.spent_usd > 0
@@ -247,6 +248,14 @@ def test_a_study_file_is_checked_before_anything_starts(tmp_path):
     objective = LiveStudy.of(load(path)).objective
     assert objective.benchmark.loads == [Open(2.0, 1.0, 1.0, 5.0), Open(8.0, 1.0, 1.0, 5.0)]
     assert objective.benchmark.slos == [SLO("ttft_ms", 500)]
+
+
+def test_the_documented_study_file_is_one(tmp_path):
+    text = (ROOT / "docs" / "live.md").read_text()
+    (tmp_path / "study.toml").write_text(text.split("```toml\n")[1].split("```")[0])
+    live = LiveStudy.of(load(tmp_path / "study.toml"))
+    assert live.name == "openvino-chat"
+    assert live.objective.domain().names == ("local",)
 
 
 def test_an_engine_that_is_not_installed_is_told_before_the_first_trial(tmp_path):

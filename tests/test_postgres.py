@@ -5,6 +5,7 @@ import signal
 import time
 
 import pytest
+import sqlalchemy as sa
 from sqlalchemy import make_url
 from test_store import _run_until_hanging, check_killed_and_resumed, filled
 
@@ -35,6 +36,26 @@ def test_what_was_kept_comes_back_unchanged(url):
         assert store.trials("study")[1].trial.candidate["name"] == "ä"
         with pytest.raises(StudyMismatchError):
             store.open("study", {"seed": 2})
+
+
+def test_a_store_of_version_1_is_migrated_in_place(url):
+    filled(url)
+    with Store(url) as store, store._database.write() as connection:
+        for sql in (
+            "alter table cloudbandit_trials drop column hosts_usd",
+            "alter table cloudbandit_studies drop column claim",
+            "delete from cloudbandit_meta where key = 'store_id'",
+            "update cloudbandit_meta set value = '1'",
+        ):
+            connection.execute(sa.text(sql))
+    with Store(url) as store:
+        assert [t.hosts_usd for t in store.trials("study")] == [0.0] * 3
+        assert len(store.id) == 8
+        record = store.open("study", {"seed": 1})
+        record.start(Trial(3, Candidate("a", {})), 1.0)
+        record.finish(Trial(3, Candidate("a", {})), Result(metrics={"loss": 1.0}, hosts_usd=0.5), 1.0)
+        record.close()
+        assert store.trials("study")[3].hosts_usd == 0.5
 
 
 def test_one_client_at_a_time_runs_a_study(url):

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
@@ -98,6 +99,18 @@ def values(o: Observation, goal: Goal) -> dict[str, float]:
         return dict(zip(goal.metrics, own_sign(goal, o.score.values), strict=True))
     machines = goal.replicas(LoadCurve.of_result(o.result))  # None: no number of them serves within the SLOs
     return {} if machines is None else {goal.metrics[0]: o.score.values[0], "machines": float(machines)}
+
+
+def at_its_load(o: Observation, goal: Goal) -> dict[str, float]:
+    """A trial's metrics; of a fleet those at the largest load that meets the SLOs, with its ``users``."""
+    from cloudbandit.core.curve import LoadCurve, max_users
+    from cloudbandit.core.fleet import FleetGoal
+
+    if not isinstance(goal, FleetGoal) or not values(o, goal):
+        return dict(o.result.metrics)
+    curve = LoadCurve.of_result(o.result)
+    users = float(max_users(curve.meets(goal.slos, goal.users or math.inf), curve.loads))
+    return {**o.result.metrics, **next(row for row in o.result.rows if row["users"] == users)}
 
 
 def verdict(o: Observation) -> str:

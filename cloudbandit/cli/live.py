@@ -20,10 +20,11 @@ from cloudbandit.cli.common import (
     out,
     print_json,
 )
-from cloudbandit.cli.judge import values
-from cloudbandit.cli.report import described
+from cloudbandit.cli.judge import at_its_load, values
+from cloudbandit.cli.report import described, named
 from cloudbandit.cli.stores import existing, pick
 from cloudbandit.core.errors import UsageError
+from cloudbandit.core.metrics import FAILURES
 
 if TYPE_CHECKING:
     from rich.status import Status
@@ -93,6 +94,7 @@ def run_live(live: LiveStudy, url: str, json_: bool, plot: Path | None) -> None:
 def _printer(live: LiveStudy, status: Status, *, quiet: bool) -> Callable[[Observation], None]:
     """A line per finished trial, and below what is going on."""
     metric = live.goal.metrics[0]
+    several = len(live.objective.domain().leaves) > 1
     of = f" of {live.budget.trials}" if live.budget.trials else ""
 
     def working(number: int) -> None:
@@ -105,7 +107,8 @@ def _printer(live: LiveStudy, status: Status, *, quiet: bool) -> Callable[[Obser
         value = values(o, live.goal).get(metric)
         said = f"{metric} {value:.4g}" if value is not None else f"{o.result.status} {o.result.reason}".strip()
         met = "" if o.score is None or o.score.rank or o.score.feasible else "  (violates an SLO)"
-        text = f"trial {o.trial.number:3}  {o.result.seconds:5.1f} s  {said}{met}  {config_text(o.candidate)}"
+        what = named(o) if several else config_text(o.candidate)
+        text = f"trial {o.trial.number:3}  {o.result.seconds:5.1f} s  {said}{met}  {what}"
         err.print(text, highlight=False, markup=False, soft_wrap=True)
 
     working(0)
@@ -115,7 +118,7 @@ def _printer(live: LiveStudy, status: Status, *, quiet: bool) -> Callable[[Obser
 def _with_values(report: Report, goal: Goal) -> Report:
     """What a goal makes of a trial, e.g. the price of a fleet, as a metric of it: for figures."""
     seen = [
-        replace(o, result=replace(o.result, metrics={**o.result.metrics, **values(o, goal)}))
+        replace(o, result=replace(o.result, metrics={**at_its_load(o, goal), **values(o, goal)}))
         for o in report.observations
     ]
     return replace(report, observations=seen)
@@ -131,20 +134,14 @@ def _print(report: Report, goal: Goal, url: str, plot: Path | None) -> None:
         out.print("[bold red]no evaluated configuration meets the SLOs[/]")
     if best is not None:
         label = "[bold]recommended[/]" if report.incumbent else "nearest miss (not an answer)"
-        grid.add_row(label, Text(config_text(best.candidate), "bold green" if report.incumbent else ""))
-        known = {**best.result.metrics, **values(best, goal)}
-        limited = [slo.metric for slo in goal.slos]
-        for name in dict.fromkeys(
-            [
-                *values(best, goal),
-                *goal.metrics,
-                *limited,
-                "ttft_p95_ms",
-                "tpot_p50_ms",
-                "output_tok_per_s",
-                "failure_rate",
-            ]
-        ):
+        grid.add_row(label, Text(named(best), "bold green" if report.incumbent else ""))
+        known = {**at_its_load(best, goal), **values(best, goal)}
+        shown = [*values(best, goal), *goal.metrics, *(slo.metric for slo in goal.slos)]
+        if "machines" in known:
+            grid.add_row("load", f"{known['users']:g} users an engine")
+        for name in dict.fromkeys([*shown, "ttft_p95_ms", "tpot_p50_ms", "output_tok_per_s", "failure_rate"]):
+            if name == FAILURES[0] and name not in known:  # judged by the failure rate
+                continue
             limits = ", ".join(str(slo) for slo in goal.slos if slo.metric == name)
             value = f"{known[name]:.4g}" if name in known else "not measured"
             grid.add_row(name, f"{value}{f'  ({limits})' if limits else ''}")

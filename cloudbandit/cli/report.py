@@ -54,10 +54,10 @@ def print_report(task: Task, report: Report, plot: Path | None) -> None:
         out.print(f"[bold red]{stop_reason(task, report)}[/]")
         least = report.least_violating
         if least is not None:
-            grid.add_row("nearest miss (not an answer)", Text(_named(least)))
+            grid.add_row("nearest miss (not an answer)", Text(named(least)))
             _add_metrics(grid, task, least)
     else:
-        grid.add_row("[bold]recommended[/]", Text(_named(incumbent), "bold green"))
+        grid.add_row("[bold]recommended[/]", Text(named(incumbent), "bold green"))
         _add_metrics(grid, task, incumbent)
         facts = task.objective.facts(incumbent.candidate)
         if "price_usd_per_h" in facts:
@@ -76,7 +76,8 @@ def print_report(task: Task, report: Report, plot: Path | None) -> None:
     out.print(grid)
 
 
-def _named(o: Observation) -> str:
+def named(o: Observation) -> str:
+    """Arm and config, in a line."""
     return f"{'/'.join(o.candidate.arm)}: {config_text(o.candidate)}"
 
 

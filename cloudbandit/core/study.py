@@ -51,8 +51,8 @@ class Study:
         stop: a rule asked before each trial, and while one runs; see `cloudbandit.core.stop.Stop`.
         wait_s: how long, on the pool's clock, to wait once nothing is left to ask but offers that rest.
         identity: what else must agree when the study is resumed, e.g. the optimizer's name.
-        where_known: what must agree too where the stored study knows it, e.g. the machine; the objective's own ``identity``, if it
-            has one, is added.
+        where_known: what must agree too where the stored study knows it, e.g. the machine; the objective's own ``identity``,
+            if it has one, is added.
         spec: kept in the store, to rebuild the study; that of the latest run counts.
         on_trial: called after each trial was recorded and told.
     """

@@ -201,8 +201,9 @@ class KnobSpace:
         for smaller, larger in self.at_most:
             if smaller in made and larger in made:
                 space.add(ForbiddenGreaterThanRelation(made[smaller], made[larger]))
+        offered = {k.name: k.values for k in self.knobs}
         for clause in self.forbidden:
-            met = {n: [v for v in values if n in made and v in made[n]] for n, values in clause.items()}
+            met = {n: [v for v in values if v in offered.get(n, ())] for n, values in clause.items()}
             if all(met.values()):
                 parts = [ForbiddenInClause(made[name], values) for name, values in met.items()]
                 space.add(ForbiddenAndConjunction(*parts) if len(parts) > 1 else parts[0])

@@ -114,7 +114,8 @@ class Benchmark:
 def measure(host: Host, engine: Engine, benchmark: Benchmark, trial: Trial, run: Run) -> Result:
     """Start the engine with the trial's config, put it under every load, stop it.
 
-    After each load the run is told its metrics; where it says no before the last, the trial ends as STOPPED with the rows so far.
+    After each load the run is told its metrics (and its ``users`` or ``rate_per_s``); where it says no before the last load, the
+    trial ends as STOPPED with the rows so far.
 
     Returns:
         the outcome, without money and time.
@@ -175,7 +176,7 @@ class _Measurement:
             if self.run.cancelled:
                 raise _Failed("cancelled", "stopped between two loads")
             self.load(engine, i, load)
-            go_on = self.run.report(self.metrics)
+            go_on = self.run.report({**_level(load), **self.metrics})
             if not go_on and not self.run.cancelled and i + 1 < len(loads):
                 text = f"cut short after {i + 1} of {len(loads)} loads"
                 return self.outcome(Status.STOPPED, "hopeless", text)

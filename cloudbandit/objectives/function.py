@@ -31,8 +31,8 @@ class FunctionObjective:
 
     @property
     def identity(self) -> str | None:
-        """A digest of the function's source, name, comments and layout left out; None where there is none to read. What the function
-        calls or closes over is not part of it."""
+        """A digest of the function's source without name, comments and layout; None where there is none to read. What the
+        function calls or closes over is not part of it."""
         try:
             source = textwrap.dedent(inspect.getsource(self.function))
             tree = ast.parse(source)
