@@ -44,11 +44,11 @@ def test_the_bundled_tables_description():
 @pytest.mark.dataset
 def test_the_figures_of_the_paper_lie_in_our_intervals():
     """Strict, 20 seeds, B = 11: near 11 % and 21 % for CloudBandit with a Gaussian process, 57 to 59 % and 28 % for random."""
-    from cloudbandit.replay.compare import compare
+    from cloudbandit.replay.compare import compare_rows
 
     wanted = {("cost_usd", "cloudbandit:gp"): 11.0, ("runtime_s", "cloudbandit:gp"): 21.0}
     wanted |= {("cost_usd", "random"): 58.0, ("runtime_s", "random"): 28.0}
     for metric in ("cost_usd", "runtime_s"):
-        for row in compare("multicloud", metric, ["random", "cloudbandit:gp"], [11], 20):
+        for row in compare_rows("multicloud", metric, ["random", "cloudbandit:gp"], [11], 20):
             low, high = row.ci95
             assert low <= wanted[metric, row.optimizer] <= high, (metric, row)

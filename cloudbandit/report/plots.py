@@ -10,7 +10,7 @@ from cloudbandit.core.errors import UsageError, need
 from cloudbandit.core.goal import SLO, Goal
 from cloudbandit.core.report import Report
 from cloudbandit.core.trial import Observation
-from cloudbandit.replay.compare import CompareRow
+from cloudbandit.replay.rows import CompareRow
 from cloudbandit.replay.statistics import critical_difference
 from cloudbandit.replay.task import Task
 
