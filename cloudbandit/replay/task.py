@@ -185,7 +185,7 @@ class Task:
 
     def regret_percent(self, value: float) -> float:
         """100·|f − f*|/|f*|; negative where a failed trial's charge beats the best success."""
-        return 100.0 * (self._sign * (value - self.best_value)) / abs(self.best_value)
+        return 100.0 * (self._sign * value - self._sign * self.best_value) / abs(self.best_value)
 
     @cached_property
     def random_regret_percent(self) -> float:

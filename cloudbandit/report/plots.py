@@ -10,7 +10,7 @@ from cloudbandit.core.errors import UsageError, need
 from cloudbandit.core.goal import SLO, Goal
 from cloudbandit.core.report import Report
 from cloudbandit.core.trial import Observation
-from cloudbandit.replay.rows import CompareRow
+from cloudbandit.replay.rows import CompareRow, FrontRow, Row
 from cloudbandit.replay.statistics import critical_difference
 from cloudbandit.replay.task import Task
 
@@ -48,9 +48,9 @@ def _wide(values: Sequence[float]) -> bool:
     return bool(values) and max(values) > 5 * min(values) > 0
 
 
-def plot_compare(rows: Sequence[CompareRow], title: str, path: Path) -> None:
-    """Mean regret against budget, one line per optimizer, bands for the 95 % interval over tasks. Methods that were told of
-    recorded workloads beforehand are dashed."""
+def plot_compare(rows: Sequence[Row], title: str, path: Path) -> None:
+    """Mean regret, or hypervolume share, against budget, one line per optimizer, bands for the 95 % interval over tasks. Methods
+    that were told of recorded workloads beforehand are dashed."""
     names = list(dict.fromkeys(row.optimizer for row in rows))
     figure, axes = _figure(9.5 if len(names) <= 8 else 11, 5 if len(names) <= 8 else 6.5)
     for position, name in enumerate(names):
@@ -59,14 +59,18 @@ def plot_compare(rows: Sequence[CompareRow], title: str, path: Path) -> None:
         colour = _COLOURS[position % len(_COLOURS)]
         marker = "osv^DPX*"[position // len(_COLOURS) % 8]
         style = "--" if mine[0].learns_from else "-"
-        values = [row.mean_regret_percent for row in mine]
+        values = [r.mean_hypervolume_share if isinstance(r, FrontRow) else r.mean_regret_percent for r in mine]
         axes.plot(budgets, values, marker=marker, markersize=5, color=colour, linestyle=style, label=name)
         if len(names) <= 8:
             axes.fill_between(budgets, [r.ci95[0] for r in mine], [r.ci95[1] for r in mine], color=colour, alpha=0.12)
-    axes.set_yscale("symlog", linthresh=1.0)
-    axes.set_ylim(bottom=min(0.0, *(row.ci95[0] for row in rows)))
+    if isinstance(rows[0], FrontRow):
+        axes.set_ylim(top=1.0)
+        axes.set_ylabel("mean hypervolume, as a share of the true front's")
+    else:
+        axes.set_yscale("symlog", linthresh=1.0)
+        axes.set_ylim(bottom=min(0.0, *(row.ci95[0] for row in rows)))
+        axes.set_ylabel("mean relative regret [%] (linear below 1)")
     axes.set_xlabel("budget [trials]")
-    axes.set_ylabel("mean relative regret [%] (linear below 1)")
     bands = "; bands: 95 % over tasks" if len(names) <= 8 else ""
     axes.set_title(f"{title} (n = {rows[0].n} runs per point{bands})", fontsize=10)
     axes.grid(alpha=0.3)
@@ -74,7 +78,7 @@ def plot_compare(rows: Sequence[CompareRow], title: str, path: Path) -> None:
     _save(figure, path)
 
 
-def plot_ranks(rows: Sequence[CompareRow], tasks: int, title: str, path: Path) -> None:
+def plot_ranks(rows: Sequence[Row], tasks: int, title: str, path: Path) -> None:
     """Mean ranks at the smallest budget, where methods differ most; the best first, shaded what lies within Nemenyi's critical
     difference of it."""
     budget = min(row.budget for row in rows)
@@ -95,11 +99,13 @@ def plot_ranks(rows: Sequence[CompareRow], tasks: int, title: str, path: Path) -
 
 def plot_savings(rows: Sequence[CompareRow], budget: int, title: str, path: Path) -> None:
     """Mean savings at one budget, the largest first."""
-    mine = sorted((row for row in rows if row.budget == budget), key=lambda row: -row.mean_savings_percent)
+    known = [(row, row.mean_savings_percent) for row in rows if row.budget == budget]
+    mine = sorted(((row, value) for row, value in known if value is not None), key=lambda pair: -pair[1])
     figure, axes = _figure(8, 1.2 + 0.28 * len(mine))
-    colours = [_COLOURS[7] if row.learns_from else _COLOURS[0] for row in mine]
-    axes.barh(range(len(mine)), [row.mean_savings_percent for row in mine], color=colours)
-    axes.set_yticks(range(len(mine)), [row.optimizer + (" *" if row.learns_from else "") for row in mine], fontsize=8)
+    colours = [_COLOURS[7] if row.learns_from else _COLOURS[0] for row, _ in mine]
+    axes.barh(range(len(mine)), [value for _, value in mine], color=colours)
+    labels = [row.optimizer + (" *" if row.learns_from else "") for row, _ in mine]
+    axes.set_yticks(range(len(mine)), labels, fontsize=8)
     axes.invert_yaxis()
     axes.grid(axis="x", alpha=0.3)
     axes.set_xlabel("mean savings against random configs [%], the search included")
@@ -108,7 +114,17 @@ def plot_savings(rows: Sequence[CompareRow], budget: int, title: str, path: Path
 
 
 def plot_replay(task: Task, report: Report, title: str, path: Path) -> None:
-    """`plot_study`, with the table's optimum and a random config to compare with."""
+    """`plot_study`, with the table's optimum and a random config to compare with; for two objectives the trials in the plane of
+    both, with the table's true front.
+
+    Raises:
+        UsageError: more than two objectives.
+    """
+    if task.several:
+        from cloudbandit.report.front_plot import plot_front
+
+        plot_front(task, report, title, path)
+        return
     references = {
         f"optimum of the table ({task.best_value:.4g})": task.best_value,
         f"a random config ({task.random_value:.4g})": task.random_value,
