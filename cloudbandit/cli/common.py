@@ -121,7 +121,7 @@ def print_numbers(
         if Measurement.get(console, endless, table).maximum <= console.width:
             break
     console.print(table)
-    if left_out:
+    if left_out := [name for name in left_out if name in columns]:
         console.print(f"left out for want of width (--json has them): {', '.join(left_out)}", style="dim")
 
 
