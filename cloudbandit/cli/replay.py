@@ -79,6 +79,8 @@ def _run_replay(spec: dict[str, Any], url: str | None, name: str, plot: Path | N
     from cloudbandit.replay.task import replay as run
 
     task = _task(spec)
+    if plot is not None and len(task.goal.metrics) > 2:
+        raise UsageError(f"--plot shows one objective or two, got {', '.join(task.goal.metrics)}; cure: no --plot")
     store = Store(url) if url else None
     try:
         with err.status("replaying …") if not json_ else _Quiet():

@@ -9,9 +9,6 @@ from cloudbandit.core.errors import UsageError
 from cloudbandit.core.protocols import Factory
 from cloudbandit.optimizers.registry import all_names, history_of, make_factory
 
-Optimizers = str | Factory | Iterable[str | Factory] | Mapping[str, str | Factory]
-"""One or several; a mapping gives the labels, which otherwise are the names, or ``__name__``."""
-
 
 @dataclass(frozen=True, slots=True)
 class Method:
@@ -53,6 +50,10 @@ class Method:
         return history_of(self.how) if isinstance(self.how, str) else ""
 
 
+Optimizers = str | Factory | Iterable[str | Factory | Method] | Mapping[str, str | Factory]
+"""One or several; a mapping gives the labels, which otherwise are the names, or ``__name__``."""
+
+
 def methods_of(optimizers: Optimizers) -> list[Method]:
     """In the order given, each label once; ``all`` stands for every built-in method.
 
@@ -64,7 +65,7 @@ def methods_of(optimizers: Optimizers) -> list[Method]:
     elif isinstance(optimizers, str) or callable(optimizers):
         given = [Method.of(optimizers)]
     else:
-        given = [Method.of(how) for how in optimizers]
+        given = [how if isinstance(how, Method) else Method.of(how) for how in optimizers]
     named = {method.label for method in given}
     out: dict[str, Method] = {}
     for method in given:
