@@ -71,12 +71,10 @@ def main():
     if arguments.json:
         print(json.dumps({"rows": found, "left_out": left_out}))
         return
-    print(
-        f"{TABLE}: {', '.join(OBJECTIVES)}; n = {rows[0].n} runs per row, a true front of {rows[0].mean_true_front_points:.1f} points"
-    )
-    print(
-        f"{'optimizer':26}{'B':>4}{'hypervolume':>13}  {'95 % interval':17}{'− ' + BASELINE:>13}  {'its interval':19}{'points':>7}"
-    )
+    points = rows[0].mean_true_front_points
+    print(f"{TABLE}: {', '.join(OBJECTIVES)}; n = {rows[0].n} runs per row, a true front of {points:.1f} points")
+    heads = f"{'optimizer':26}{'B':>4}{'hypervolume':>13}  {'95 % interval':17}"
+    print(f"{heads}{'− ' + BASELINE:>13}  {'its interval':19}{'points':>7}")
     for row in found:
         low, high = row["ci95"]
         less, more = row["difference_ci95"]
