@@ -21,7 +21,7 @@ from cloudbandit.optimizers import DEFAULT, INNER
 from cloudbandit.optimizers.registry import make_factory
 from cloudbandit.replay.compare import compare_rows
 from cloudbandit.replay.methods import Optimizers
-from cloudbandit.replay.task import PRODUCTION_RUNS, Aim
+from cloudbandit.replay.task import PRODUCTION_RUNS, Aim, turned
 from cloudbandit.tables.recorded import Failures
 from cloudbandit.tables.table import Table
 
@@ -35,7 +35,7 @@ def minimize(
     budget: int | Budget = 33,
     *,
     optimizer: str | Factory = DEFAULT,
-    goal: Goal | str | None = None,
+    goal: Goal | Aim | None = None,
     seed: int = 0,
     workers: int = 1,
     store: Store | str | None = None,
@@ -49,7 +49,8 @@ def minimize(
         domain: a `Domain`, a mapping of arm → space, or a single space (which becomes the arm ``all``).
         budget: an int means evaluations.
         optimizer: a name (``cloudbandit:gp-ard``, ``gp``, ``random``, …), ``path.py:Class``, or a factory.
-        goal: a `Goal`, or the metric to minimise where the function returns several.
+        goal: a `Goal`, or the metric to minimise where the function returns several, or some of them: then the report's ``front``
+            is the answer.
         workers: evaluations at a time, in threads.
         store: a path or URL keeps every evaluation and makes the study resumable.
 
@@ -63,15 +64,15 @@ def minimize(
     if not isinstance(domain, Domain):
         domain = Domain(domain if isinstance(domain, Mapping) and not _is_space(domain) else {"all": domain})
     budget = Budget.of(budget)
-    if goal is None or isinstance(goal, str):
-        goal = SLOGoal(goal or "value")
+    if goal is None or isinstance(goal, str | Sequence):
+        goal = SLOGoal("value" if goal is None else (goal,) if isinstance(goal, str) else tuple(goal))
     label = optimizer if isinstance(optimizer, str) else getattr(optimizer, "__name__", "custom")
     factory = make_factory(optimizer, budget.trials) if isinstance(optimizer, str) else optimizer
     pool = Threads(workers) if workers > 1 else Serial()
     kept = Store(store) if isinstance(store, str) else store
     try:
         objective = FunctionObjective(function)
-        identity = {"optimizer": label}
+        identity = {"optimizer": label, **turned(goal)}
         study = Study(
             domain, objective, goal, factory, budget, pool=pool, store=kept, name=name, seed=seed, identity=identity
         )

@@ -5,8 +5,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from cloudbandit import Store, Table, Task, compare
-from cloudbandit.core.errors import TableError, UnknownNameError, UsageError
+from cloudbandit import SLOGoal, Store, Table, Task, compare, minimize
+from cloudbandit.core.errors import StudyMismatchError, TableError, UnknownNameError, UsageError
 from cloudbandit.replay.task import replay, task_seed
 from cloudbandit.tables.check import check_table
 
@@ -102,3 +102,26 @@ def test_a_comparison_of_what_is_maximised():
     assert frame.mean_regret_percent.tolist() == [75, 0, 0]
     assert frame.mean_savings_percent.isna().all()
     assert frame.median_evaluations_to_near.tolist()[1:] == [2, 2]
+
+
+def both_ways(c):
+    return {"cost_usd": float(c["n"]), "output_tok_per_s": float(c["n"] % 4)}
+
+
+def test_a_function_of_several_objectives_and_one_that_is_maximised(tmp_path):
+    domain, store = {"a": [{"n": n} for n in range(1, 9)]}, str(tmp_path / "s.db")
+    pair = minimize(lambda c: {"x": c["n"], "y": -c["n"]}, domain, 8, optimizer="exhaustive", goal=("x", "y"))
+    assert len(pair.front) == 8
+    goal = SLOGoal("cost_usd", maximize="output_tok_per_s")
+    report = minimize(both_ways, domain, 8, optimizer="exhaustive", goal=goal)
+    assert [o.candidate["n"] for o in report.front] == [1, 2, 3]
+    up = SLOGoal(maximize="speed")
+
+    def speed(c):
+        return {"speed": both_ways(c)["output_tok_per_s"]}
+
+    wanted = minimize(speed, domain, 8, optimizer="exhaustive", goal=up, store=store)
+    assert wanted.incumbent.candidate["n"] == 3
+    assert [v for _, v in wanted.trajectory] == [1, 2, 3, 3, 3, 3, 3, 3]
+    with pytest.raises(StudyMismatchError, match="maximize"):
+        minimize(speed, domain, 8, optimizer="exhaustive", goal="speed", store=store)

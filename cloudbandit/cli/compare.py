@@ -170,6 +170,7 @@ def optimizers(json_: Json = False) -> None:
     from rich.table import Table as Grid
 
     grid = Grid("name", "what it does", "source", "extra")
+    grid.columns[0].no_wrap = True
     for e in found:
         grid.add_row(e.name, e.summary, e.source, e.extra)
     out.print(grid)

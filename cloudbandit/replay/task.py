@@ -19,7 +19,7 @@ import numpy as np
 
 from cloudbandit.core.budget import Budget
 from cloudbandit.core.errors import TableError, UsageError
-from cloudbandit.core.goal import SLO, SLOGoal, best, own_sign
+from cloudbandit.core.goal import SLO, Goal, SLOGoal, best, own_sign
 from cloudbandit.core.known import ALL, History
 from cloudbandit.core.metrics import resolve_metric
 from cloudbandit.core.pools import Simulated
@@ -295,6 +295,12 @@ def task_seed(seed: int, workload: str) -> int:
     return int(np.random.SeedSequence((seed, zlib.crc32(workload.encode()))).generate_state(1)[0])
 
 
+def turned(goal: Goal) -> dict[str, list[str]]:
+    """The part of a study's identity that says what is maximised; nothing where nothing is, so that earlier studies go on."""
+    found = [m for m, sign in zip(goal.metrics, getattr(goal, "signs", ()), strict=False) if sign < 0]
+    return {"maximize": found} if found else {}
+
+
 def replay(
     task: Task,
     optimizer: str | Factory | Method,
@@ -323,9 +329,7 @@ def replay(
         raise UsageError(f"a seed must be an int ≥ 0, got {seed}")
     budget = Budget.of(budget)
     method = optimizer if isinstance(optimizer, Method) else Method.of(optimizer)
-    identity: dict[str, Any] = {"optimizer": method.label, "budget": budget.trials, "workers": workers}
-    if task.maximize:
-        identity["maximize"] = list(task.goal.metrics[len(task.minimize) :])
+    identity = {"optimizer": method.label, "budget": budget.trials, "workers": workers, **turned(task.goal)}
     study = Study(
         task.objective.domain,
         task.objective,
