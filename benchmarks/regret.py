@@ -20,7 +20,7 @@ from rich.console import Console
 from rich.progress import Progress
 
 from cloudbandit.core.errors import DatasetError
-from cloudbandit.replay.compare import compare
+from cloudbandit.replay.compare import compare_rows
 from cloudbandit.report.plots import plot_compare, plot_ranks, plot_savings
 from cloudbandit.tables.registry import load_table
 
@@ -158,7 +158,7 @@ def main():
             def told(done, total, bar=bar):
                 progress.update(bar, completed=done, total=total)
 
-            rows = compare(
+            rows = compare_rows(
                 table,
                 metric,
                 optimizers,

@@ -11,24 +11,28 @@ from typing import TYPE_CHECKING, Any
 __version__ = "0.1.0"
 
 _WHERE = {
+    "compare": "api",
     "minimize": "api",
     "CloudBandit": "core.bandit",
     "BaseOptimizer": "core.base",
     "Budget": "core.budget",
+    "LoadCurve": "core.curve",
     "CloudBanditError": "core.errors",
+    "FleetGoal": "core.fleet",
     "SLO": "core.goal",
     "SLOGoal": "core.goal",
+    "History": "core.known",
+    "Listing": "core.listing",
+    "Offer": "core.offer",
+    "Threads": "core.pools",
     "Objective": "core.protocols",
     "Optimizer": "core.protocols",
     "Problem": "core.protocols",
     "Quote": "core.protocols",
-    "make_factory": "optimizers.registry",
-    "Domain": "core.space",
-    "Listing": "core.listing",
-    "Store": "core.store",
     "Report": "core.report",
+    "Domain": "core.space",
+    "Store": "core.store",
     "Study": "core.study",
-    "load_table": "tables.registry",
     "Candidate": "core.trial",
     "Observation": "core.trial",
     "Result": "core.trial",
@@ -45,6 +49,11 @@ _WHERE = {
     "Benchmark": "live.trial",
     "LocalProvider": "providers.local",
     "write_table": "tables.export",
+    "Estimated": "objectives.estimated",
+    "make_factory": "optimizers.registry",
+    "Task": "replay.task",
+    "load_table": "tables.registry",
+    "Table": "tables.table",
 }
 
 __all__ = sorted([*_WHERE, "__version__"])
@@ -63,15 +72,21 @@ def __dir__() -> list[str]:
 
 
 if TYPE_CHECKING:
+    from cloudbandit.api import compare as compare
     from cloudbandit.api import minimize as minimize
     from cloudbandit.core.bandit import CloudBandit as CloudBandit
     from cloudbandit.core.base import BaseOptimizer as BaseOptimizer
     from cloudbandit.core.budget import Budget as Budget
+    from cloudbandit.core.curve import LoadCurve as LoadCurve
     from cloudbandit.core.errors import CloudBanditError as CloudBanditError
     from cloudbandit.core.errors import NoCapacity as NoCapacity
+    from cloudbandit.core.fleet import FleetGoal as FleetGoal
     from cloudbandit.core.goal import SLO as SLO
     from cloudbandit.core.goal import SLOGoal as SLOGoal
+    from cloudbandit.core.known import History as History
     from cloudbandit.core.listing import Listing as Listing
+    from cloudbandit.core.offer import Offer as Offer
+    from cloudbandit.core.pools import Threads as Threads
     from cloudbandit.core.protocols import Objective as Objective
     from cloudbandit.core.protocols import Optimizer as Optimizer
     from cloudbandit.core.protocols import Problem as Problem
@@ -92,7 +107,10 @@ if TYPE_CHECKING:
     from cloudbandit.live.capacity import tune_capacity as tune_capacity
     from cloudbandit.live.objective import LiveObjective as LiveObjective
     from cloudbandit.live.trial import Benchmark as Benchmark
+    from cloudbandit.objectives.estimated import Estimated as Estimated
     from cloudbandit.optimizers.registry import make_factory as make_factory
     from cloudbandit.providers.local import LocalProvider as LocalProvider
+    from cloudbandit.replay.task import Task as Task
     from cloudbandit.tables.export import write_table as write_table
     from cloudbandit.tables.registry import load_table as load_table
+    from cloudbandit.tables.table import Table as Table

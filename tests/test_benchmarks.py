@@ -41,14 +41,25 @@ def test_the_bundled_tables_description():
     assert optimal < len(rows) / 2, "price order must not be the answer everywhere"
 
 
+def test_fronts():
+    found = run("fronts.py", "--seeds", 2, "--optimizers", "random,exhaustive", "--json")
+    assert [(r["optimizer"], r["budget"], r["n"]) for r in found["rows"]] == [
+        ("random-wor", 22, 12),
+        ("random", 22, 12),
+        ("exhaustive", 22, 12),
+    ]
+    assert all(0 < r["mean_hypervolume_share"] < 1 for r in found["rows"])
+    assert not found["rows"][0]["below"]
+
+
 @pytest.mark.dataset
 def test_the_figures_of_the_paper_lie_in_our_intervals():
     """Strict, 20 seeds, B = 11: near 11 % and 21 % for CloudBandit with a Gaussian process, 57 to 59 % and 28 % for random."""
-    from cloudbandit.replay.compare import compare
+    from cloudbandit.replay.compare import compare_rows
 
     wanted = {("cost_usd", "cloudbandit:gp"): 11.0, ("runtime_s", "cloudbandit:gp"): 21.0}
     wanted |= {("cost_usd", "random"): 58.0, ("runtime_s", "random"): 28.0}
     for metric in ("cost_usd", "runtime_s"):
-        for row in compare("multicloud", metric, ["random", "cloudbandit:gp"], [11], 20):
+        for row in compare_rows("multicloud", metric, ["random", "cloudbandit:gp"], [11], 20):
             low, high = row.ci95
             assert low <= wanted[metric, row.optimizer] <= high, (metric, row)

@@ -1,6 +1,7 @@
 """The command line as others script against it: keys, exit codes, streams."""
 
 import inspect
+import io
 import json
 import subprocess
 import sys
@@ -8,9 +9,11 @@ import textwrap
 from pathlib import Path
 
 import pytest
+from rich.console import Console
 
-from cloudbandit import Result, Status, minimize
+from cloudbandit import Result, Status, Store, minimize
 from cloudbandit.cli import main
+from cloudbandit.cli.common import print_numbers
 from cloudbandit.cli.compare import compare
 from cloudbandit.cli.replay import replay
 from cloudbandit.optimizers import DEFAULT
@@ -71,6 +74,97 @@ def test_replay_for_people(run):
     assert "round 1: 3 arms × 2" in err
 
 
+BOTH = [*DEMO[:4], "--minimize", "usd_per_h,ttft_ms", "--slo", "tpot_ms<=50", "--optimizer", "random-wor"]
+
+
+def test_a_front_in_json_and_for_people(json_of, run, tmp_path):
+    found = json_of(*BOTH, "--budget", 44)
+    assert list(found) == [
+        "table",
+        "workload",
+        "optimizer",
+        "budget",
+        "evaluations",
+        "front",
+        "hypervolume_share",
+        "spent_usd",
+        "stop_reason",
+    ]
+    assert 0 < found["hypervolume_share"] <= 1
+    points = [(o["metrics"]["usd_per_h"], o["metrics"]["ttft_ms"]) for o in found["front"]]
+    assert len(points) >= 2
+    assert points == sorted(points)
+    assert [p[1] for p in points] == sorted((p[1] for p in points), reverse=True), "dearer is faster"
+    assert all(o["metrics"]["tpot_ms"] <= 50 for o in found["front"])
+    code, out, _ = run(*BOTH, "--budget", 44, "--plot", tmp_path / "front.png")
+    assert code == 0
+    assert (tmp_path / "front.png").read_bytes()[:4] == b"\x89PNG"
+    for usd, ms in points:
+        assert any(f"{usd:.4g}" in line and f"{ms:.4g}" in line for line in out.splitlines())
+    assert f"{found['hypervolume_share']:.3f} of the true front's" in out
+    nothing = json_of(*[a.replace("<=50", "<=0.001") for a in BOTH], "--budget", 3, code=3)
+    assert (nothing["front"], nothing["hypervolume_share"]) == ([], None)
+
+
+def test_maximising_prints_the_metrics_own_sign(json_of, run):
+    arguments = [*DEMO[:4], "--maximize", "output_tok_per_s", "--optimizer", "random-wor", "--budget", 33]
+    found = json_of(*arguments)
+    value = found["incumbent"]["metrics"]["output_tok_per_s"]
+    assert value > 0
+    assert found["regret_percent"] > 0
+    out = run(*arguments)[1]
+    assert f"{value:.4g}" in out
+    assert f"{found['regret_percent']:.1f} % below the table's optimum" in out
+    both = json_of(*DEMO[:6], "--maximize", "output_tok_per_s", "--optimizer", "random-wor", "--budget", 33)
+    assert all(o["metrics"]["output_tok_per_s"] > 0 for o in both["front"])
+
+
+def test_a_stored_replay_of_an_earlier_version_goes_on(json_of, run, tmp_path):
+    """Its spec knows of no maximize, no facts."""
+    from cloudbandit.cli.replay import _task
+    from cloudbandit.replay.task import replay as run_replay
+
+    spec = {
+        "kind": "replay",
+        "table": "llm-serving",
+        "workload": WORKLOAD,
+        "minimize": "usd_per_h",
+        "slo": ["ttft_ms<=1000"],
+        "optimizer": "random-wor",
+        "budget": 12,
+        "seed": 1,
+        "failures": "strict",
+        "workers": 1,
+    }
+    with Store(str(tmp_path / "s.db")) as store:
+        done = run_replay(_task(spec), "random-wor", 12, 1, store=store, name="old", spec=spec)
+    found = json_of("resume", "--store", tmp_path / "s.db")
+    assert found["evaluations"] == 12
+    assert found["spent_usd"] == done.spent_usd
+    json_of(*BOTH, "--budget", 7, "--facts", "none", "--store", tmp_path / "s.db", "--study", "new")
+    assert "front" in json_of("resume", "--store", tmp_path / "s.db", "--study", "new")
+    code, _, err = run(*BOTH, "--budget", 7, "--store", tmp_path / "s.db", "--study", "new")
+    assert code == 2
+    assert "facts: stored ['none']" in err
+
+
+@pytest.mark.parametrize("width", [60, 80, 100, 140])
+def test_a_narrow_terminal_cuts_no_number(width):
+    file = io.StringIO()
+    numbers = {f"some figure {i} %": [f"{1234.5 * i:.1f}", f"{i}.0 … 9{i}99.{i}"] for i in range(1, 7)}
+    columns = {"optimizer": ["random", "a/very/long/path/to/somebodys/own/file.py:Optimizer"], **numbers}
+    print_numbers("title", columns, list(numbers)[:5], Console(width=width, file=file))
+    lines = file.getvalue().splitlines()
+    assert max(map(len, lines)) <= width
+    text = file.getvalue()
+    said = text.partition("left out for want of width")[2]
+    for name, cells in numbers.items():
+        shown = all(cell in text for cell in cells)
+        assert shown != (name in " ".join(said.split()))
+    assert numbers["some figure 6 %"][1] in text
+    assert bool(said) == (width < 140)
+
+
 def test_no_feasible_configuration_is_exit_3(json_of, run):
     impossible = [*DEMO[:-1], "ttft_ms<=0.001"]
     found = json_of(*impossible, "--budget", 11, code=3)
@@ -90,6 +184,10 @@ def test_no_feasible_configuration_is_exit_3(json_of, run):
         ({5: "usd_per_hour"}, "unknown metric 'usd_per_hour'"),
         ({7: "ttft<1"}, "METRIC<=LIMIT"),
         ({7: "tfft_ms<=1"}, "unknown metric 'tfft_ms'"),
+        ({5: "output_tok_per_s"}, "better the higher it is, and it is to be minimised; cure: maximize it (--maximize"),
+        ({4: "--maximize"}, "better the lower it is, and it is to be maximised; cure: minimize it"),
+        ({5: ","}, "cure: --minimize METRIC, --maximize METRIC, or both"),
+        ({5: "ttft_ms,ttft_p50_ms"}, "aims at each metric once"),
     ],
 )
 def test_unknown_names_are_exit_2(run, change, message):
@@ -112,6 +210,12 @@ def test_unknown_names_are_exit_2(run, change, message):
         (["--workers", "0"], "at least one worker"),
         (["--optimizer", "nowhere.py:Thing"], "does not exist"),
         (["--plot", "/nowhere/at/all.png", "--budget", "11"], "cannot be written"),
+        (["--facts", "price"], "unknown fact 'price'; known: price_usd_per_h"),
+        (["--facts", "none", "--optimizer", "price-order"], "needs the fact price_usd_per_h"),
+        (
+            ["--minimize", "usd_per_h,ttft_ms,tpot_ms", "--plot", "x.png"],
+            "one objective or two, got usd_per_h, ttft_ms, tpot_ms",
+        ),
     ],
 )
 def test_wrong_options_are_exit_2(run, more, message):
@@ -197,6 +301,35 @@ def test_compare_for_people_with_a_plot(run, tmp_path):
     assert "mean regret %" in out
     assert plot.read_bytes()[:4] == b"\x89PNG"
     assert run("compare", "llm-serving", "--minimize", "usd_per_h", "--budgets", "eleven")[0] == 2
+
+
+def test_compare_of_fronts(json_of, run, tmp_path):
+    goal = ["compare", "llm-serving", "--minimize", "usd_per_h,ttft_ms", "--workloads", WORKLOAD, "--seeds", 2]
+    goal += ["--budgets", "5,11", "--optimizers", "random-wor,random"]
+    found = json_of(*goal)
+    assert list(found["rows"][0]) == [
+        "optimizer",
+        "budget",
+        "mean_hypervolume_share",
+        "median_hypervolume_share",
+        "ci95",
+        "mean_front_points",
+        "mean_true_front_points",
+        "suggest_ms_median",
+        "n",
+        "mean_rank",
+        "difference",
+        "difference_ci95",
+        "learns_from",
+    ]
+    one = [*DEMO[:4], "--minimize", "usd_per_h,ttft_ms", "--optimizer", "random-wor", "--budget", 5, "--seed"]
+    shares = [json_of(*one, seed)["hypervolume_share"] for seed in range(2)]
+    assert found["rows"][0]["mean_hypervolume_share"] == pytest.approx(sum(shares) / 2)
+    code, out, _ = run(*goal, "--plot", tmp_path / "f.png", "--rank-plot", tmp_path / "r.png", "--baseline", "random")
+    assert code == 0
+    assert "mean hypervolume" in out
+    assert "baseline: random" in out
+    assert (tmp_path / "f.png").read_bytes()[:4] == (tmp_path / "r.png").read_bytes()[:4] == b"\x89PNG"
 
 
 def test_table_commands(json_of, run):

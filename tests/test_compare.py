@@ -11,7 +11,7 @@ import pytest
 from cloudbandit import load_table
 from cloudbandit.core.errors import TableError, UnknownNameError, UsageError
 from cloudbandit.optimizers.registry import all_names
-from cloudbandit.replay.compare import compare
+from cloudbandit.replay.compare import compare_rows
 from cloudbandit.replay.statistics import bootstrap_ci95, critical_difference, mean_ranks, paired_ci95
 from cloudbandit.replay.task import Task, replay
 
@@ -82,7 +82,7 @@ def figures(rows):
 @pytest.mark.parametrize("metric", ["cost_usd", "runtime_s"])
 @pytest.mark.parametrize("failures", ["strict", "recorded"])
 def test_a_table_never_seen_before(tmp_path, metric, failures):
-    rows = compare(make_table(tmp_path / "t"), metric, FAST, [5, 11, 40], 2, failures=failures)
+    rows = compare_rows(make_table(tmp_path / "t"), metric, FAST, [5, 11, 40], 2, failures=failures)
     by_name = {(r.optimizer, r.budget): r for r in rows}
     assert len(rows) == 3 * len(FAST)
     assert all(math.isfinite(r.mean_regret_percent) and r.n == 8 for r in rows)
@@ -97,32 +97,30 @@ def test_a_table_never_seen_before(tmp_path, metric, failures):
 def test_a_checkpoint_is_not_computed_again_and_a_broken_line_is(tmp_path, monkeypatch):
     table, path = make_table(tmp_path / "t"), tmp_path / "cells.jsonl"
     arguments = (table, "cost_usd", ["random", "gp"], [5, 9], 2)
-    first = figures(compare(*arguments, checkpoint=path))
+    first = figures(compare_rows(*arguments, checkpoint=path))
     lines = path.read_text().splitlines()
     assert len(lines) == 8
     ran = []
     import cloudbandit.replay.compare as module
 
-    original = module._run_cell
-    monkeypatch.setattr(
-        module, "_run_cell", lambda cell, table=None: ran.append(cell.optimizer) or original(cell, table)
-    )
-    assert figures(compare(*arguments, checkpoint=path)) == first
+    original = module.run_cell
+    monkeypatch.setattr(module, "run_cell", lambda cell, table: ran.append(cell.method) or original(cell, table))
+    assert figures(compare_rows(*arguments, checkpoint=path)) == first
     assert ran == []
     path.write_text("\n".join(lines[:5]) + "\n" + lines[5][:30])  # a crash in the middle of a line
-    assert figures(compare(*arguments, checkpoint=path)) == first
+    assert figures(compare_rows(*arguments, checkpoint=path)) == first
     assert len(ran) == 3
     assert len(path.read_text().splitlines()) == 8
-    compare(table, "cost_usd", ["random", "gp"], [5, 9], 3, checkpoint=path)
+    compare_rows(table, "cost_usd", ["random", "gp"], [5, 9], 3, checkpoint=path)
     assert len(ran) == 11, "another number of seeds is other work"
     path.write_text("no cell\n" + lines[0] + "\n")
     with pytest.raises(UsageError, match="line 1 is no finished cell"):
-        compare(*arguments, checkpoint=path)
+        compare_rows(*arguments, checkpoint=path)
 
 
 def test_processes_give_the_same_figures(tmp_path):
     arguments = (make_table(tmp_path / "t"), "runtime_s", ["random", "gp", "portfolio"], [5], 2)
-    assert figures(compare(*arguments)) == figures(compare(*arguments, jobs=2))
+    assert figures(compare_rows(*arguments)) == figures(compare_rows(*arguments, jobs=2))
 
 
 @pytest.mark.slow
@@ -142,7 +140,7 @@ def test_a_dask_cluster_gives_the_same_figures(tmp_path):
     try:
         address = cluster.stdout.readline().strip()
         arguments = (make_table(tmp_path / "t"), "runtime_s", ["random", "gp", "linear"], [5, 11], 2)
-        assert figures(compare(*arguments)) == figures(compare(*arguments, scheduler=address))
+        assert figures(compare_rows(*arguments)) == figures(compare_rows(*arguments, scheduler=address))
     finally:
         cluster.stdin.close()
         cluster.wait(30)
@@ -150,7 +148,7 @@ def test_a_dask_cluster_gives_the_same_figures(tmp_path):
 
 @pytest.mark.slow
 def test_every_method_runs_by_name(tmp_path):
-    rows = compare(make_table(tmp_path / "t", workloads=2), "cost_usd", ["all"], [7], 1)
+    rows = compare_rows(make_table(tmp_path / "t", workloads=2), "cost_usd", ["all"], [7], 1)
     assert [r.optimizer for r in rows] == all_names()
     named = (
         "random, random-wor, exhaustive, coordinate, gp, gp-x3, cherrypick, cherrypick-x3, bilal, bilal-x3, skopt, smac, "
@@ -172,7 +170,7 @@ def test_every_method_runs_by_name(tmp_path):
     ],
 )
 def test_strange_tables_end_cleanly(tmp_path, options, budgets):
-    rows = compare(make_table(tmp_path / "t", **options), "cost_usd", FAST, budgets, 2)
+    rows = compare_rows(make_table(tmp_path / "t", **options), "cost_usd", FAST, budgets, 2)
     for row in rows:
         assert row.mean_regret_percent >= 0
         whole = row.budget >= 30 and not row.optimizer.startswith(("random", "single-arm", "cloudbandit", "rising"))
@@ -209,25 +207,25 @@ def test_a_workload_that_never_succeeds_is_dropped_or_said(tmp_path):
     path.write_text(
         "\n".join(line.replace("yes", "no") if line.startswith("w1,") else line for line in text.splitlines()) + "\n"
     )
-    assert {r.n for r in compare(folder, "cost_usd", ["random", "portfolio"], [4], 2)} == {6}
+    assert {r.n for r in compare_rows(folder, "cost_usd", ["random", "portfolio"], [4], 2)} == {6}
     path.write_text(text.replace("yes", "no"))
     with pytest.raises(TableError, match="ever succeeds"):
-        compare(folder, "cost_usd", ["random"], [4], 2)
+        compare_rows(folder, "cost_usd", ["random"], [4], 2)
 
 
 def test_wrong_arguments(tmp_path):
     table = make_table(tmp_path / "t")
     with pytest.raises(UnknownNameError, match="unknown baseline 'gpp'"):
-        compare(table, "cost_usd", ["random", "gp"], [4], 1, baseline="gpp")
+        compare_rows(table, "cost_usd", ["random", "gp"], [4], 1, baseline="gpp")
     with pytest.raises(UsageError, match="seeds=0"):
-        compare(table, "cost_usd", ["random"], [4], 0)
+        compare_rows(table, "cost_usd", ["random"], [4], 0)
     with pytest.raises(UnknownNameError, match="unknown optimizer"):
-        compare(table, "cost_usd", ["random", "magic"], [4], 1)
+        compare_rows(table, "cost_usd", ["random", "magic"], [4], 1)
     with pytest.raises(UsageError, match=r"cloudbandit:gp on workload.*fewer than the 3 arms"):
-        compare(table, "cost_usd", ["cloudbandit:gp"], [2], 1)
+        compare_rows(table, "cost_usd", ["cloudbandit:gp"], [2], 1)
     one = make_table(tmp_path / "one", workloads=1)
     with pytest.raises(UsageError, match="learns from other workloads"):
-        compare(one, "cost_usd", ["portfolio"], [4], 1)
+        compare_rows(one, "cost_usd", ["portfolio"], [4], 1)
 
 
 # ── what the columns mean ──
@@ -237,7 +235,7 @@ def test_the_columns_by_hand(tmp_path):
     folder = make_table(tmp_path / "t", workloads=1, failing=0.0)
     table = load_table(folder)
     task = Task(table, "w0", "cost_usd")
-    (row,) = compare(folder, "cost_usd", ["exhaustive"], [len(task.scores)], 1)
+    (row,) = compare_rows(folder, "cost_usd", ["exhaustive"], [len(task.scores)], 1)
     order = task.objective.domain.candidates
     near = next(i for i, c in enumerate(order, start=1) if task.values[c] <= 1.05 * task.best_value)
     assert row.median_evaluations_to_near == near
@@ -246,7 +244,7 @@ def test_the_columns_by_hand(tmp_path):
     assert (row.near_percent, row.right_arm_percent, row.mean_rank, row.difference_percent) == (100, 100, 1, 0)
     saved = 64 * task.random_value - (sum(task.values.values()) + 64 * task.best_value)
     assert row.mean_savings_percent == pytest.approx(100 * saved / (64 * task.random_value))
-    (few,) = compare(folder, "cost_usd", ["exhaustive"], [len(task.scores)], 1, production_runs=1)
+    (few,) = compare_rows(folder, "cost_usd", ["exhaustive"], [len(task.scores)], 1, production_runs=1)
     assert few.mean_savings_percent < row.mean_savings_percent
 
 
@@ -286,15 +284,15 @@ def test_stress_changes_levels_and_nothing_inside_an_arm(tmp_path):
     assert min(counts) >= 5, "no arm dominates"
     before = [Task(plain, name, "cost_usd").optimum.arm[0] for name in plain.workloads]
     assert before.count("p") >= 38, "as one did before"
-    assert json.dumps(figures(compare(folder + ":stress", "cost_usd", ["random"], [4], 1)))
+    assert json.dumps(figures(compare_rows(folder + ":stress", "cost_usd", ["random"], [4], 1)))
 
 
 def test_one_workload_has_an_interval_over_its_seeds(tmp_path):
     folder = make_table(tmp_path / "t", workloads=1)
-    row, other = compare(folder, "cost_usd", ["random", "random-wor"], [5], 12)
+    row, other = compare_rows(folder, "cost_usd", ["random", "random-wor"], [5], 12)
     low, high = row.ci95
     assert low < row.mean_regret_percent < high
     low, high = other.difference_ci95
     assert low < other.difference_percent < high
-    alone = compare(folder, "cost_usd", ["random"], [5], 1)[0]
+    alone = compare_rows(folder, "cost_usd", ["random"], [5], 1)[0]
     assert alone.ci95 == pytest.approx((alone.mean_regret_percent,) * 2), "one run: nothing to resample"

@@ -33,4 +33,4 @@ def test_research_names_stay_light_too():
 def test_the_example_in_the_documentation_runs():
     import cloudbandit.api
 
-    assert doctest.testmod(cloudbandit.api) == (0, 2)
+    assert doctest.testmod(cloudbandit.api) == (0, 7)

@@ -2,38 +2,49 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from pathlib import Path
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
 from cloudbandit.cli.common import (
+    Facts,
     Failures,
     Json,
+    Maximize,
     Minimize,
     Plot,
     Slo,
     TableArgument,
+    aim_text,
+    aims,
     app,
     counts,
     err,
     names,
     out,
     print_json,
+    print_numbers,
 )
 from cloudbandit.optimizers import DEFAULT, INNER
+
+if TYPE_CHECKING:
+    from cloudbandit.replay.rows import CompareRow, FrontRow
 
 
 @app.command()
 def compare(
     table: TableArgument,
-    minimize: Minimize,
+    minimize: Minimize = None,
+    maximize: Maximize = None,
     optimizers: Annotated[str, typer.Option("--optimizers", help="Comma-separated.")] = f"random,{INNER},{DEFAULT}",
     budgets: Annotated[str, typer.Option("--budgets", help="Comma-separated trials.")] = "11,22,33",
     seeds: Annotated[int, typer.Option("--seeds", help="Runs per workload, seeds 0 … N−1.")] = 10,
     workloads: Annotated[str | None, typer.Option("--workloads", help="Comma-separated; all by default.")] = None,
     slo: Slo = None,
     failures: Failures = "strict",
+    facts: Facts = "all",
     jobs: Annotated[int, typer.Option("--jobs", help="Processes.")] = 1,
     scheduler: Annotated[str | None, typer.Option("--scheduler", metavar="ADDRESS", help="A Dask scheduler.")] = None,
     checkpoint: Annotated[
@@ -50,83 +61,101 @@ def compare(
     plot: Plot = None,
     json_: Json = False,
 ) -> None:
-    """Optimizers side by side: regret and savings over workloads, budgets and seeds."""
+    """Optimizers side by side: regret and savings, or the front's hypervolume, over workloads, budgets and seeds."""
     from rich.progress import Progress
 
-    from cloudbandit.core.goal import SLO
-    from cloudbandit.replay.compare import compare as run
+    from cloudbandit.replay.compare import compare_rows
 
+    lower, higher = aims(minimize, maximize)
+    left_out: dict[str, str] = {}
     with Progress(console=err, transient=True, disable=json_ and not err.is_terminal) as progress:
         bar = progress.add_task("comparing", total=None)
-        rows = run(
+        rows = compare_rows(
             table,
-            minimize,
+            lower,
             names(optimizers),
             counts(budgets, "--budgets"),
             seeds,
-            slos=tuple(SLO.parse(text) for text in slo or []),
+            maximize=higher,
+            slos=slo or [],
             workloads=names(workloads) if workloads else None,
             failures=failures,  # type: ignore[arg-type]
+            facts=facts,
             jobs=jobs,
             scheduler=scheduler,
             checkpoint=checkpoint,
             baseline=baseline,
             production_runs=production_runs,
             on_cell=lambda done, total: progress.update(bar, completed=done, total=total),
+            on_left_out=left_out.__setitem__,
         )
+    for name, why in left_out.items():
+        err.print(f"left out: {name}: {why}", markup=False, highlight=False, soft_wrap=True)
+    title = f"{Path(table).name}, {aim_text(lower, higher)}, {failures} failures"
     if plot is not None:
         from cloudbandit.report.plots import plot_compare
 
-        plot_compare(rows, f"{Path(table).name}, {minimize}, {failures} failures", plot)
+        plot_compare(rows, title, plot)
     if rank_plot is not None:
         from cloudbandit.report.plots import plot_ranks
 
-        plot_ranks(rows, rows[0].n // seeds, f"{Path(table).name}, {minimize}, {failures} failures", rank_plot)
+        plot_ranks(rows, rows[0].n // seeds, title, rank_plot)
     if json_:
         print_json({"rows": [row.to_dict() for row in rows]})
         return
-    from rich.table import Table as Grid
-
-    grid = Grid(title=f"{table}: {minimize}, {failures} failures, seeds 0 … {seeds - 1}")
-    for column in (
-        "optimizer",
-        "budget",
-        "mean regret %",
-        "95 % interval",
-        "median %",
-        "of answer %",
-        "savings %",
-        "right arm %",
-        "near %",
-        "rank",
-        "ms/ask",
-        "n",
-    ):
-        grid.add_column(column, justify="left" if column == "optimizer" else "right", no_wrap=column == "optimizer")
-    for row in rows:
-        grid.add_row(
-            row.optimizer + (" *" if row.learns_from else ""),
-            str(row.budget),
-            f"{row.mean_regret_percent:.1f}",
-            f"{row.ci95[0]:.1f} … {row.ci95[1]:.1f}",
-            f"{row.median_regret_percent:.1f}",
-            f"{row.mean_answer_regret_percent:.1f}",
-            f"{row.mean_savings_percent:.1f}",
-            f"{row.right_arm_percent:.0f}",
-            f"{row.near_percent:.0f}",
-            f"{row.mean_rank:.1f}",
-            f"{row.suggest_ms_median:.3f}",
-            str(row.n),
-        )
-    out.print(grid)
+    print_numbers(f"{title}, seeds 0 … {seeds - 1}", *_columns(rows))
     resampled = "workloads" if rows[0].n > seeds else "the seeds of the one workload"
-    out.print(
-        f"interval: bootstrap over {resampled}; savings: over {production_runs} production runs, search included; "
-        "near: within 5 % of the optimum; *: was told of recorded workloads",
-        style="dim",
-    )
+    out.print(f"interval: bootstrap over {resampled}; {_meaning(rows, production_runs, baseline)}", style="dim")
     if plot is not None:
         out.print(f"figure: {plot}")
+
+
+def _columns(rows: Sequence[CompareRow | FrontRow]) -> tuple[dict[str, list[str]], list[str]]:
+    """What is shown, and what of it may be left out, the first first."""
+    from cloudbandit.replay.rows import FrontRow
+
+    told = [row.optimizer + (" *" if row.learns_from else "") for row in rows]
+    columns = {"optimizer": told, "B": [str(row.budget) for row in rows]}
+    fronts = [row for row in rows if isinstance(row, FrontRow)]
+    regrets = [row for row in rows if not isinstance(row, FrontRow)]
+    if fronts:
+        columns |= {
+            "mean hypervolume": [f"{r.mean_hypervolume_share:.3f}" for r in fronts],
+            "95 % interval": [f"{r.ci95[0]:.3f} … {r.ci95[1]:.3f}" for r in fronts],
+            "− baseline": [f"{r.difference:+.3f}" for r in fronts],
+            "its interval": [f"{r.difference_ci95[0]:+.3f} … {r.difference_ci95[1]:+.3f}" for r in fronts],
+            "front points": [f"{r.mean_front_points:.1f}" for r in fronts],
+        }
+    else:
+        columns |= {
+            "mean regret %": [f"{r.mean_regret_percent:.1f}" for r in regrets],
+            "95 % interval": [f"{r.ci95[0]:.1f} … {r.ci95[1]:.1f}" for r in regrets],
+            "median %": [f"{r.median_regret_percent:.1f}" for r in regrets],
+            "of answer %": [f"{r.mean_answer_regret_percent:.1f}" for r in regrets],
+            "savings %": ["–" if r.mean_savings_percent is None else f"{r.mean_savings_percent:.1f}" for r in regrets],
+            "right arm %": [f"{r.right_arm_percent:.0f}" for r in regrets],
+            "near %": [f"{r.near_percent:.0f}" for r in regrets],
+        }
+    columns |= {
+        "rank": [f"{row.mean_rank:.1f}" for row in rows],
+        "ms/ask": [f"{row.suggest_ms_median:.3f}" for row in rows],
+        "n": [str(row.n) for row in rows],
+    }
+    return columns, ["n", "ms/ask", "median %", "right arm %", "savings %", "near %", "rank", "its interval"]
+
+
+def _meaning(rows: Sequence[CompareRow | FrontRow], production_runs: int, baseline: str | None) -> str:
+    from cloudbandit.replay.rows import FrontRow
+
+    first = rows[0]
+    if isinstance(first, FrontRow):
+        meaning = (
+            f"hypervolume: as a share of the true front's, which has {first.mean_true_front_points:.1f} points on average; "
+            f"baseline: {baseline or first.optimizer}"
+        )
+    else:
+        meaning = f"savings: over {production_runs} production runs, search included; near: within 5 % of the optimum"
+    return f"{meaning}; *: was told of recorded workloads"
 
 
 @app.command()
@@ -141,6 +170,7 @@ def optimizers(json_: Json = False) -> None:
     from rich.table import Table as Grid
 
     grid = Grid("name", "what it does", "source", "extra")
+    grid.columns[0].no_wrap = True
     for e in found:
         grid.add_row(e.name, e.summary, e.source, e.extra)
     out.print(grid)

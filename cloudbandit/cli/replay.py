@@ -9,16 +9,21 @@ import typer
 
 from cloudbandit.cli.common import (
     NOT_FEASIBLE,
+    Facts,
     Failures,
     Json,
+    Maximize,
     Minimize,
     Plot,
     Slo,
     StoreOption,
     StudyName,
     TableArgument,
+    aim_text,
+    aims,
     app,
     err,
+    names,
     print_json,
 )
 from cloudbandit.cli.report import described, print_report, print_schedule, regret, stop_reason
@@ -27,6 +32,7 @@ from cloudbandit.core.errors import UsageError
 from cloudbandit.optimizers import DEFAULT
 
 if TYPE_CHECKING:
+    from cloudbandit.core.report import Report
     from cloudbandit.replay.task import Task
 
 
@@ -34,12 +40,14 @@ if TYPE_CHECKING:
 def replay(
     table: TableArgument,
     workload: Annotated[str, typer.Option("--workload", help="One of the table's workloads.")],
-    minimize: Minimize,
+    minimize: Minimize = None,
+    maximize: Maximize = None,
     slo: Slo = None,
     optimizer: Annotated[str, typer.Option("--optimizer", help="See `cloudbandit optimizers`.")] = DEFAULT,
     budget: Annotated[int, typer.Option("--budget", help="Trials.")] = 33,
     seed: Annotated[int, typer.Option("--seed")] = 0,
     failures: Failures = "strict",
+    facts: Facts = "all",
     workers: Annotated[int, typer.Option("--workers", help="Trials in flight, in simulated time.")] = 1,
     store: StoreOption = None,
     study: StudyName = None,
@@ -47,19 +55,22 @@ def replay(
     json_: Json = False,
 ) -> None:
     """Search one workload of a recorded table, every trial looked up instead of paid for."""
+    aim = aim_text(*aims(minimize, maximize))
     spec = {
         "kind": "replay",
         "table": table,
         "workload": workload,
-        "minimize": minimize,
+        "minimize": minimize or "",
+        "maximize": maximize or "",
         "slo": slo or [],
         "optimizer": optimizer,
         "budget": budget,
         "seed": seed,
         "failures": failures,
+        "facts": facts,
         "workers": workers,
     }
-    name = study or f"{Path(table).name}/{workload}/{minimize}/{optimizer}/{seed}"
+    name = study or f"{Path(table).name}/{workload}/{aim}/{optimizer}/{seed}"
     _run_replay(spec, store, name, plot, json_)
 
 
@@ -68,6 +79,8 @@ def _run_replay(spec: dict[str, Any], url: str | None, name: str, plot: Path | N
     from cloudbandit.replay.task import replay as run
 
     task = _task(spec)
+    if plot is not None and len(task.goal.metrics) > 2:
+        raise UsageError(f"--plot shows one objective or two, got {', '.join(task.goal.metrics)}; cure: no --plot")
     store = Store(url) if url else None
     try:
         with err.status("replaying …") if not json_ else _Quiet():
@@ -76,6 +89,7 @@ def _run_replay(spec: dict[str, Any], url: str | None, name: str, plot: Path | N
                 spec["optimizer"],
                 spec["budget"],
                 spec["seed"],
+                facts=spec.get("facts", "all"),
                 workers=spec["workers"],
                 store=store,
                 name=name,
@@ -95,34 +109,43 @@ def _run_replay(spec: dict[str, Any], url: str | None, name: str, plot: Path | N
         plot_replay(
             task, report, f"{spec['table']}: {spec['workload']}, {spec['optimizer']}, seed {spec['seed']}", plot
         )
-    incumbent = report.incumbent
     if json_:
-        print_json(
-            {
-                "table": spec["table"],
-                "workload": spec["workload"],
-                "optimizer": spec["optimizer"],
-                "budget": spec["budget"],
-                "evaluations": report.evaluations,
-                "incumbent": None if incumbent is None else described(incumbent),
-                "regret_percent": regret(task, report),
-                "spent_usd": report.spent_usd,
-                "stop_reason": stop_reason(task, report),
-            }
-        )
+        print_json({**{key: spec[key] for key in _OF_SPEC}, **_found(task, report)})
     else:
         print_report(task, report, plot)
-    if incumbent is None:
+    if report.incumbent is None:
         raise typer.Exit(NOT_FEASIBLE)
 
 
+_OF_SPEC = ("table", "workload", "optimizer", "budget")
+
+
+def _found(task: Task, report: Report) -> dict[str, Any]:
+    """What ``--json`` adds to the question: the incumbent, or the front where there are several objectives."""
+    incumbent = report.incumbent
+    answer: dict[str, Any]
+    if task.several:
+        share = None if incumbent is None else task.hypervolume_share(report.observations)
+        answer = {"front": [described(o) for o in report.front], "hypervolume_share": share}
+    else:
+        answer = {
+            "incumbent": None if incumbent is None else described(incumbent),
+            "regret_percent": regret(task, report),
+        }
+    return {
+        "evaluations": report.evaluations,
+        **answer,
+        "spent_usd": report.spent_usd,
+        "stop_reason": stop_reason(task, report),
+    }
+
+
 def _task(spec: dict[str, Any]) -> Task:
-    from cloudbandit.core.goal import SLO
     from cloudbandit.replay.task import Task
     from cloudbandit.tables.registry import load_table
 
-    slos = tuple(SLO.parse(text) for text in spec["slo"])
-    task = Task(load_table(spec["table"]), spec["workload"], spec["minimize"], slos, spec["failures"])
+    minimize, maximize = names(spec["minimize"]), names(spec.get("maximize", ""))
+    task = Task(load_table(spec["table"]), spec["workload"], minimize, spec["slo"], spec["failures"], maximize)
     _ = task.objective  # unknown names are errors before anything runs
     return task
 

@@ -15,7 +15,7 @@ if TYPE_CHECKING:
 
 
 def described(o: Observation) -> dict[str, Any]:
-    """A trial as plain data."""
+    """A trial as plain data, metrics in their own sign."""
     return {"arm": "/".join(o.candidate.arm), "config": dict(o.candidate.config), "metrics": dict(o.result.metrics)}
 
 
@@ -56,15 +56,20 @@ def print_report(task: Task, report: Report, plot: Path | None) -> None:
         if least is not None:
             grid.add_row("nearest miss (not an answer)", Text(named(least)))
             _add_metrics(grid, task, least)
+    elif task.several:
+        _print_front(report, task)
+        share, tried = task.hypervolume_share(report.observations), task.front_points(report.observations)
+        grid.add_row("hypervolume", f"{share:.3f} of the true front's")
+        grid.add_row("true front", f"{tried} of its {len(task.front)} points are among the trials")
     else:
         grid.add_row("[bold]recommended[/]", Text(named(incumbent), "bold green"))
         _add_metrics(grid, task, incumbent)
         facts = task.objective.facts(incumbent.candidate)
         if "price_usd_per_h" in facts:
             grid.add_row("price", f"{facts['price_usd_per_h']:.4g} USD/h for one instance (or cluster)")
-        above = regret(task, report)
-        grid.add_row("regret", f"{above:.1f} % above the table's optimum ({task.metric} = {task.best_value:.4g})")
-        grid.add_row("at random", f"{task.random_regret_percent:.1f} % above it, the mean over all configs")
+        above, side = regret(task, report), "below" if task.maximize else "above"
+        grid.add_row("regret", f"{above:.1f} % {side} the table's optimum ({task.metric} = {task.best_value:.4g})")
+        grid.add_row("at random", f"{task.random_regret_percent:.1f} % {side} it, the mean over all configs")
     failed = sum(o.result.status != "ok" for o in report.observations)
     grid.add_row("trials", f"{report.evaluations} of {len(task.objective.domain)} configs, {failed} of them failed")
     grid.add_row("spent", f"{report.spent_usd:.4g} USD, {report.elapsed_s:.0f} s of trials")
@@ -76,12 +81,28 @@ def print_report(task: Task, report: Report, plot: Path | None) -> None:
     out.print(grid)
 
 
+def _print_front(report: Report, task: Task) -> None:
+    """What no other trial beats in every objective, the best in the first objective first."""
+    from rich.box import SIMPLE_HEAD
+    from rich.table import Table as Grid
+    from rich.text import Text
+
+    grid = Grid(title="the front: no trial beats these in every objective", box=SIMPLE_HEAD, pad_edge=False)
+    metrics = [*task.goal.metrics, *(slo.metric for slo in task.goal.slos if slo.metric not in task.goal.metrics)]
+    for name in dict.fromkeys(metrics):
+        grid.add_column(name if len(name) <= 12 else name.replace("_per_", "\n_per_"), justify="right", no_wrap=True)
+    grid.add_column("config", overflow="fold")
+    for o in report.front:
+        grid.add_row(*(f"{o.result.metrics[m]:.4g}" for m in dict.fromkeys(metrics)), Text(named(o)))
+    out.print(grid)
+
+
 def named(o: Observation) -> str:
     """Arm and config, in a line."""
     return f"{'/'.join(o.candidate.arm)}: {config_text(o.candidate)}"
 
 
 def _add_metrics(grid: Any, task: Task, o: Observation) -> None:
-    for name in dict.fromkeys([task.metric, *(slo.metric for slo in task.goal.slos)]):
+    for name in dict.fromkeys([*task.goal.metrics, *(slo.metric for slo in task.goal.slos)]):
         limits = ", ".join(str(slo) for slo in task.goal.slos if slo.metric == name)
         grid.add_row(name, f"{o.result.metrics[name]:.4g}{f'  ({limits})' if limits else ''}")

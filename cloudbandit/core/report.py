@@ -7,7 +7,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
-from cloudbandit.core.goal import Goal, best, front, least_bad
+from cloudbandit.core.goal import Goal, best, front, least_bad, own_sign
 from cloudbandit.core.trial import Observation
 
 if TYPE_CHECKING:
@@ -43,12 +43,13 @@ class Report:
 
     @property
     def incumbent(self) -> Observation | None:
-        """The best trial that ran and met every SLO; None where there is none."""
+        """The best trial that ran and met every SLO; None where there is none. With several objectives it is the best in the
+        first, which is one point of the `front`."""
         return best(self.observations)
 
     @property
     def front(self) -> list[Observation]:
-        """With several objectives: the trials no other beats in all of them."""
+        """With several objectives: the feasible trials no other beats in all of them, once per value."""
         return front(self.observations)
 
     @property
@@ -73,15 +74,16 @@ class Report:
 
     @property
     def trajectory(self) -> list[tuple[int, float | None]]:
-        """(informative trials so far, the incumbent's first value so far; None while nothing is feasible)."""
+        """(informative trials so far, the best value of the first objective so far, in its own sign; None while nothing is
+        feasible)."""
         out: list[tuple[int, float | None]] = []
-        least: float | None = None
+        least, shown = math.inf, None
         for o in self.observations:
             if o.score is None:
                 continue
-            if o.score.feasible and (least is None or o.score.values[0] < least):
-                least = o.score.values[0]
-            out.append((len(out) + 1, least))
+            if o.score.feasible and o.score.values[0] < least:
+                least, shown = o.score.values[0], own_sign(self.goal, o.score.values)[0]
+            out.append((len(out) + 1, shown))
         return out
 
     def to_frame(self) -> pd.DataFrame:

@@ -1,70 +1,103 @@
-"""Replay a recorded table: the same study loop, with every evaluation looked up; and what a run was worth.
+"""One workload of a recorded table under one goal: what is best there, and what a search of it was worth.
 
-Protocol (CloudBandit paper, section on metrics; its data set's README): relative regret 100·(f − f*)/f*, and savings over N
+Protocol (CloudBandit paper, section on metrics; its data set's README): relative regret 100·|f − f*|/|f*|, and savings over N
 production runs 100·(N·R_rand − (C_opt + N·f))/(N·R_rand), where R_rand is the mean over all configs and C_opt the sum
-of f over the evaluations made.
+of f over the evaluations made. With several objectives: the share of the true front's hypervolume.
 """
 
 from __future__ import annotations
 
 import functools
-import math
 import zlib
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from statistics import fmean
+from typing import Any
 
 import numpy as np
 
 from cloudbandit.core.budget import Budget
 from cloudbandit.core.errors import TableError, UsageError
-from cloudbandit.core.goal import SLO, SLOGoal
-from cloudbandit.core.known import History
+from cloudbandit.core.goal import SLO, Goal, SLOGoal, best, own_sign
+from cloudbandit.core.known import ALL, History
 from cloudbandit.core.metrics import resolve_metric
 from cloudbandit.core.pools import Simulated
+from cloudbandit.core.protocols import Factory
 from cloudbandit.core.report import Report
 from cloudbandit.core.store import Store
 from cloudbandit.core.study import Study
 from cloudbandit.core.trial import Candidate, Observation, Score, Trial
-from cloudbandit.optimizers.registry import history_of, make_factory
+from cloudbandit.optimizers import DEFAULT
+from cloudbandit.replay.front import TrueFront
+from cloudbandit.replay.methods import Method
 from cloudbandit.tables.recorded import Failures, Recorded
 from cloudbandit.tables.table import Table
 
 PRODUCTION_RUNS = 64
 """N of the savings, as in the paper."""
+_CHARGED: Mapping[str, str] = {"USD": "spent_usd", "S": "seconds"}
+"""A manifest's unit → what a failed trial is charged; a metric without a unit there has the dictionary's charge."""
+
+Aim = str | Sequence[str]
+"""A metric, or several."""
 
 
 @dataclass(frozen=True)
 class Task:
     """One workload of a table under one goal.
 
+    Values are given, and returned, in their metrics' own sign.
+
+    Args:
+        minimize, maximize: a metric of the table, or several, over both; ``ttft_ms`` stands for ``ttft_p50_ms``.
+        slos: all must hold; strings such as ``"ttft_ms<=500"`` are parsed.
+        failures: see `cloudbandit.tables.recorded.Recorded`.
+
     Raises:
         UnknownNameError: unknown workload, metric or failure policy.
-        TableError: no config meets the SLOs, the workload never succeeds, or f* ≤ 0.
+        TableError: no config meets the SLOs, the workload never succeeds, or f* = 0.
+        UsageError: nothing to aim at, or a metric whose better direction is the other; what is asked of a task with several
+            objectives has a meaning for one only, or the other way round.
     """
 
     table: Table
     workload: str
-    minimize: str
-    slos: tuple[SLO, ...] = ()
+    minimize: Aim = ()
+    slos: Sequence[SLO | str] = ()
     failures: Failures = "strict"
+    maximize: Aim = ()
 
-    @cached_property
-    def metric(self) -> str:
-        return resolve_metric(self.minimize, self.table.metrics)
+    def __post_init__(self) -> None:
+        for name in ("minimize", "maximize", "slos"):
+            given = getattr(self, name)
+            object.__setattr__(self, name, (given,) if isinstance(given, str) else tuple(given))
 
     @cached_property
     def goal(self) -> SLOGoal:
+        available = self.table.metrics
+        minimize, maximize = (
+            tuple(resolve_metric(m, available) for m in some) for some in (self.minimize, self.maximize)
+        )
+        slos = [SLO.parse(s) if isinstance(s, str) else s for s in self.slos]
         units = {name: m.unit.upper() for name, m in self.table.manifest.metrics.items()}
-        by_unit = {"USD": "spent_usd", "S": "seconds"}
-        charges = {name: by_unit.get(unit) for name, unit in units.items() if unit}
-        slos = tuple(SLO(resolve_metric(s.metric, self.table.metrics), s.limit, s.at_most) for s in self.slos)
-        return SLOGoal(self.metric, slos, charges)
+        charges = {name: _CHARGED.get(unit) for name, unit in units.items() if unit} | dict.fromkeys(maximize)
+        limits = tuple(SLO(resolve_metric(s.metric, available), s.limit, s.at_most) for s in slos)
+        return SLOGoal(minimize, limits, charges, maximize)
+
+    @property
+    def metric(self) -> str:
+        """What is aimed at; of several the first."""
+        return self.goal.metrics[0]
+
+    @property
+    def several(self) -> bool:
+        """Whether there are several objectives: then a front is looked for, and there is no optimum."""
+        return len(self.goal.metrics) > 1
 
     @cached_property
     def objective(self) -> Recorded:
-        metrics = [self.metric, *(slo.metric for slo in self.goal.slos)]
+        metrics = [*self.goal.metrics, *(slo.metric for slo in self.goal.slos)]
         return Recorded(self.table, self.workload, metrics, self.failures)
 
     @cached_property
@@ -78,19 +111,18 @@ class Task:
         return out
 
     @cached_property
-    def values(self) -> dict[Candidate, float]:
-        """The true value of every recorded config; a failed one without a charge has the worst value of all."""
-        worst = max((s.values[0] for s in self.scores.values() if s.values), default=math.nan)
-        return {c: s.values[0] if s.values else worst for c, s in self.scores.items()}
+    def succeeds(self) -> bool:
+        return self.objective.workload.ever_succeeds
 
     def _counts(self, candidate: Candidate) -> bool:
-        """Whether a config may be the optimum: feasible; under recorded failures, failed runs count too."""
+        """Whether a config may be the optimum: feasible; for one objective under recorded failures, failed runs count too."""
         score = self.scores[candidate]
-        return score.feasible or (self.failures == "recorded" and score.rank == 1 and not self.goal.slos)
+        recorded = self.failures == "recorded" and not self.several
+        return score.feasible or (recorded and score.rank == 1 and not self.goal.slos)
 
     @cached_property
-    def optimum(self) -> Candidate:
-        """The best config of the table, the first of equals."""
+    def counting(self) -> list[Candidate]:
+        """The configs among which the optimum, or the front, is."""
         counting = [c for c in self.objective.domain.candidates if c in self.scores and self._counts(c)]
         if not counting:
             raise TableError(
@@ -101,18 +133,48 @@ class Task:
                     else "ever succeeded; strict failures drop it. Cure: another workload"
                 )
             )
-        return min(counting, key=lambda c: self.values[c])
+        return counting
+
+    def replay(
+        self, optimizer: str | Factory = DEFAULT, budget: int | Budget = 33, seed: int = 0, **options: Any
+    ) -> Report:
+        """One study of this workload: see `replay`, whose options it takes."""
+        return replay(self, optimizer, budget, seed, **options)
+
+    # ── one objective ──
 
     @cached_property
-    def succeeds(self) -> bool:
-        return self.objective.workload.ever_succeeds
+    def _losses(self) -> dict[Candidate, float]:
+        """The true value of every recorded config where smaller is better; a failed one without a charge has the worst of all."""
+        if self.several:
+            raise UsageError(
+                f"values, optimum, regret and savings are of one objective, and the task has {', '.join(self.goal.metrics)}; "
+                "cure: front and hypervolume_share"
+            )
+        worst = max((s.values[0] for s in self.scores.values() if s.values), default=float("nan"))
+        return {c: s.values[0] if s.values else worst for c, s in self.scores.items()}
+
+    @cached_property
+    def values(self) -> dict[Candidate, float]:
+        """The true value of every recorded config; a failed one without a charge has the worst value of all."""
+        return {c: self._sign * loss for c, loss in self._losses.items()}
+
+    @property
+    def _sign(self) -> float:
+        return self.goal.signs[0]
+
+    @cached_property
+    def optimum(self) -> Candidate:
+        """The best config of the table, the first of equals."""
+        losses = self._losses
+        return min(self.counting, key=lambda c: losses[c])
 
     @cached_property
     def best_value(self) -> float:
         value = self.values[self.optimum]
-        if value <= 0:
+        if value == 0:
             raise TableError(
-                f"the least {self.metric} of workload {self.workload!r} is {value:g}; relative regret needs it > 0"
+                f"the best {self.metric} of workload {self.workload!r} is 0; relative regret needs another value than that"
             )
         return value
 
@@ -122,12 +184,69 @@ class Task:
         return fmean(self.values.values())
 
     def regret_percent(self, value: float) -> float:
-        return 100.0 * (value - self.best_value) / self.best_value
+        """100·|f − f*|/|f*|; negative where a failed trial's charge beats the best success."""
+        return 100.0 * (self._sign * value - self._sign * self.best_value) / abs(self.best_value)
 
     @cached_property
     def random_regret_percent(self) -> float:
         """The regret one random config has on average."""
         return self.regret_percent(self.random_value)
+
+    def best_tried_value(self, tried: Iterable[Observation]) -> float:
+        """The best true value among a run's trials (of those that meet the SLOs, where there are any SLOs); the worst
+        value of the table where no trial counts."""
+        losses = [
+            self._losses[o.candidate]
+            for o in tried
+            if o.score is not None and (not self.goal.slos or self.scores[o.candidate].feasible) and o.score.values
+        ]
+        return self._sign * min(losses, default=max(self._losses.values()))
+
+    def answer_value(self, tried: Sequence[Observation]) -> float:
+        """The true value of the incumbent, which succeeded; `best_tried_value` where no trial did."""
+        incumbent = best(tried)
+        return self.best_tried_value(tried) if incumbent is None else self.values[incumbent.candidate]
+
+    def savings_percent(self, tried: Sequence[Observation], runs: int = PRODUCTION_RUNS) -> float | None:
+        """None where nothing is saved: a maximised metric, or one that is not positive."""
+        random = runs * self.random_value
+        if self._sign < 0 or random <= 0:
+            return None
+        searched = sum(self.values[o.candidate] for o in tried if o.score is not None)
+        return 100.0 * (random - (searched + runs * self.best_tried_value(tried))) / random
+
+    # ── several objectives ──
+
+    @cached_property
+    def _true_front(self) -> TrueFront:
+        return TrueFront([self._own(c) for c in self.counting], self.goal.signs)
+
+    def _own(self, candidate: Candidate) -> tuple[float, ...]:
+        return own_sign(self.goal, self.scores[candidate].values)
+
+    @cached_property
+    def front(self) -> list[Candidate]:
+        """The true front: the feasible configs no other feasible one beats in every objective, the best in the first objective
+        first; of equal ones the first."""
+        on_it = [c for c, kept in zip(self.counting, self._true_front.mask, strict=True) if kept]
+        found: dict[tuple[float, ...], Candidate] = {}
+        for candidate in sorted(on_it, key=lambda c: self.scores[c].values):
+            found.setdefault(self._own(candidate), candidate)
+        return list(found.values())
+
+    def hypervolume_share(self, tried: Iterable[Observation]) -> float:
+        """The hypervolume of the feasible trials' true values as a share of the true front's, in [0, 1]; see `TrueFront` for the
+        scale and the reference."""
+        return self._true_front.share([self._own(c) for c in self._feasible(tried)])
+
+    def front_points(self, tried: Iterable[Observation]) -> int:
+        """How many of the true front's points are among the trials."""
+        return len({self._own(c) for c in self._feasible(tried)} & {self._own(c) for c in self.front})
+
+    def _feasible(self, tried: Iterable[Observation]) -> list[Candidate]:
+        return [o.candidate for o in tried if o.score is not None and self.scores[o.candidate].feasible]
+
+    # ── what the table recorded ──
 
     def observations(self) -> list[Observation]:
         """Everything the table recorded of this workload."""
@@ -149,46 +268,25 @@ class Task:
             return {self.workload: self.recorded()}
         if kind != "others":
             return {}
-        key = (id(self.table), self.metric, tuple(self.slos), self.failures, self.workload)
+        goal = (self.minimize, self.maximize, self.slos, self.failures)
+        key = (id(self.table), goal, self.workload)
         if key not in _histories:
-            everything = _everything(self.table, self.metric, tuple(self.slos), self.failures)
+            everything = _everything(self.table, *goal)
             others = {name: told for name, told in everything.items() if name != self.workload}
             while len(_histories) >= 4:
                 del _histories[next(iter(_histories))]
             _histories[key] = others
         return _histories[key]
 
-    # ── what a run was worth ──
-
-    def least_value(self, tried: Sequence[Observation]) -> float:
-        """The least true value among a run's trials (of those that meet the SLOs, where there are any SLOs); the worst
-        value of the table where no trial counts."""
-        values = [
-            self.values[o.candidate]
-            for o in tried
-            if o.score is not None and (not self.goal.slos or self.scores[o.candidate].feasible) and o.score.values
-        ]
-        return min(values, default=max(self.values.values()))
-
-    def answer_value(self, tried: Sequence[Observation]) -> float:
-        """The true value of the incumbent, which succeeded; `least_value` where no trial did."""
-        feasible = [o for o in tried if o.score is not None and o.score.feasible]
-        if not feasible:
-            return self.least_value(tried)
-        return self.values[min(feasible, key=lambda o: (o.score, o.trial.number)).candidate]
-
-    def savings_percent(self, tried: Sequence[Observation], runs: int = PRODUCTION_RUNS) -> float:
-        searched = sum(self.values[o.candidate] for o in tried if o.score is not None)
-        random = runs * self.random_value
-        return 100.0 * (random - (searched + runs * self.least_value(tried))) / random
-
 
 _histories: dict[tuple[object, ...], Mapping[str, History]] = {}
 
 
 @functools.lru_cache(maxsize=2)
-def _everything(table: Table, metric: str, slos: tuple[SLO, ...], failures: Failures) -> Mapping[str, History]:
-    tasks = [Task(table, name, metric, slos, failures) for name in table.workloads]
+def _everything(
+    table: Table, minimize: Aim, maximize: Aim, slos: Sequence[SLO | str], failures: Failures
+) -> Mapping[str, History]:
+    tasks = [Task(table, name, minimize, slos, failures, maximize) for name in table.workloads]
     return {task.workload: task.recorded() for task in tasks if task.succeeds}
 
 
@@ -197,12 +295,19 @@ def task_seed(seed: int, workload: str) -> int:
     return int(np.random.SeedSequence((seed, zlib.crc32(workload.encode()))).generate_state(1)[0])
 
 
+def turned(goal: Goal) -> dict[str, list[str]]:
+    """The part of a study's identity that says what is maximised; nothing where nothing is, so that earlier studies go on."""
+    found = [m for m, sign in zip(goal.metrics, getattr(goal, "signs", ()), strict=False) if sign < 0]
+    return {"maximize": found} if found else {}
+
+
 def replay(
     task: Task,
-    optimizer: str,
+    optimizer: str | Factory | Method,
     budget: int | Budget,
     seed: int = 0,
     *,
+    facts: str | Sequence[str] = ALL,
     workers: int = 1,
     store: Store | None = None,
     name: str | None = None,
@@ -213,8 +318,9 @@ def replay(
     """One study on a recorded workload, in simulated time.
 
     Args:
-        optimizer: a name of the registry.
+        optimizer: a name of the registry, or a factory.
         budget: an int means trials.
+        facts: which of the table's facts the optimizer is told: ``"all"``, ``"none"``, or names.
         workers: evaluations in flight.
         store, name, spec: see `Study`.
         on_study: shown the study before it runs, e.g. to print its schedule.
@@ -222,18 +328,21 @@ def replay(
     if seed < 0:
         raise UsageError(f"a seed must be an int ≥ 0, got {seed}")
     budget = Budget.of(budget)
+    method = optimizer if isinstance(optimizer, Method) else Method.of(optimizer)
+    identity = {"optimizer": method.label, "budget": budget.trials, "workers": workers, **turned(task.goal)}
     study = Study(
         task.objective.domain,
         task.objective,
         task.goal,
-        make_factory(optimizer, budget.trials),
+        method.factory(budget.trials),
         budget,
         pool=Simulated(workers),
         store=store,
         name=name or "study",
         seed=task_seed(seed, task.workload),
-        history=task.history(history_of(optimizer)),
-        identity={"optimizer": optimizer, "budget": budget.trials, "workers": workers},
+        history=task.history(method.history),
+        facts=facts,
+        identity=identity,
         spec=spec,
         on_trial=on_trial,
     )

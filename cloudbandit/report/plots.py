@@ -6,109 +6,91 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from cloudbandit.core.errors import UsageError, need
 from cloudbandit.core.goal import SLO, Goal
 from cloudbandit.core.report import Report
 from cloudbandit.core.trial import Observation
-from cloudbandit.replay.compare import CompareRow
+from cloudbandit.replay.rows import CompareRow, FrontRow, Row
 from cloudbandit.replay.statistics import critical_difference
 from cloudbandit.replay.task import Task
-
-_COLOURS = ("#0072B2", "#D55E00", "#009E73", "#CC79A7", "#E69F00", "#56B4E9", "#000000", "#999999")  # Okabe & Ito
-
-
-def _figure(width: float, height: float, columns: int = 1) -> tuple[Any, Any]:
-    need("matplotlib", "plot", "drawing a figure")
-    from matplotlib.figure import Figure
-
-    figure = Figure(figsize=(width, height), layout="constrained")
-    return figure, figure.subplots(1, columns)
+from cloudbandit.report.figure import COLOURS, figure_of, log_axis, save, wide
+from cloudbandit.report.front_plot import plot_front
 
 
-def _save(figure: Any, path: Path) -> None:
-    try:
-        figure.savefig(path, dpi=120)
-    except (OSError, ValueError) as error:
-        raise UsageError(f"the figure cannot be written to {path}: {error}") from error
-
-
-def _log_axis(axes: Any, which: str) -> None:
-    """A log axis with plain numbers at 1, 2 and 5."""
-    from matplotlib.ticker import FuncFormatter, LogLocator, NullFormatter
-
-    getattr(axes, f"set_{which}scale")("log")
-    axis = getattr(axes, f"{which}axis")
-    axis.set_major_locator(LogLocator(subs=(1.0, 2.0, 5.0)))
-    axis.set_major_formatter(FuncFormatter(lambda value, _: f"{value:g}"))
-    axis.set_minor_formatter(NullFormatter())
-
-
-def _wide(values: Sequence[float]) -> bool:
-    """A linear axis would hide the small ones."""
-    return bool(values) and max(values) > 5 * min(values) > 0
-
-
-def plot_compare(rows: Sequence[CompareRow], title: str, path: Path) -> None:
-    """Mean regret against budget, one line per optimizer, bands for the 95 % interval over tasks. Methods that were told of
-    recorded workloads beforehand are dashed."""
+def plot_compare(rows: Sequence[Row], title: str, path: Path) -> None:
+    """Mean regret, or hypervolume share, against budget, one line per optimizer, bands for the 95 % interval over tasks. Methods
+    that were told of recorded workloads beforehand are dashed."""
     names = list(dict.fromkeys(row.optimizer for row in rows))
-    figure, axes = _figure(9.5 if len(names) <= 8 else 11, 5 if len(names) <= 8 else 6.5)
+    figure, axes = figure_of(9.5 if len(names) <= 8 else 11, 5 if len(names) <= 8 else 6.5)
     for position, name in enumerate(names):
         mine = [row for row in rows if row.optimizer == name]
         budgets = [row.budget for row in mine]
-        colour = _COLOURS[position % len(_COLOURS)]
-        marker = "osv^DPX*"[position // len(_COLOURS) % 8]
+        colour = COLOURS[position % len(COLOURS)]
+        marker = "osv^DPX*"[position // len(COLOURS) % 8]
         style = "--" if mine[0].learns_from else "-"
-        values = [row.mean_regret_percent for row in mine]
+        values = [r.mean_hypervolume_share if isinstance(r, FrontRow) else r.mean_regret_percent for r in mine]
         axes.plot(budgets, values, marker=marker, markersize=5, color=colour, linestyle=style, label=name)
         if len(names) <= 8:
             axes.fill_between(budgets, [r.ci95[0] for r in mine], [r.ci95[1] for r in mine], color=colour, alpha=0.12)
-    axes.set_yscale("symlog", linthresh=1.0)
-    axes.set_ylim(bottom=min(0.0, *(row.ci95[0] for row in rows)))
+    if isinstance(rows[0], FrontRow):
+        axes.set_ylim(top=1.0)
+        axes.set_ylabel("mean hypervolume, as a share of the true front's")
+    else:
+        axes.set_yscale("symlog", linthresh=1.0)
+        axes.set_ylim(bottom=min(0.0, *(row.ci95[0] for row in rows)))
+        axes.set_ylabel("mean relative regret [%] (linear below 1)")
     axes.set_xlabel("budget [trials]")
-    axes.set_ylabel("mean relative regret [%] (linear below 1)")
     bands = "; bands: 95 % over tasks" if len(names) <= 8 else ""
     axes.set_title(f"{title} (n = {rows[0].n} runs per point{bands})", fontsize=10)
     axes.grid(alpha=0.3)
     axes.legend(fontsize=8, loc="center left", bbox_to_anchor=(1.0, 0.5))
-    _save(figure, path)
+    save(figure, path)
 
 
-def plot_ranks(rows: Sequence[CompareRow], tasks: int, title: str, path: Path) -> None:
+def plot_ranks(rows: Sequence[Row], tasks: int, title: str, path: Path) -> None:
     """Mean ranks at the smallest budget, where methods differ most; the best first, shaded what lies within Nemenyi's critical
     difference of it."""
     budget = min(row.budget for row in rows)
     mine = sorted((row for row in rows if row.budget == budget), key=lambda row: row.mean_rank)
     reach = critical_difference(len(mine), tasks)
-    figure, axes = _figure(8, 1.2 + 0.28 * len(mine))
+    figure, axes = figure_of(8, 1.2 + 0.28 * len(mine))
     for y, row in enumerate(mine):
         within = row.mean_rank <= mine[0].mean_rank + reach
-        axes.scatter([row.mean_rank], [y], color=_COLOURS[0] if within else _COLOURS[7], zorder=3)
-    axes.axvspan(mine[0].mean_rank, mine[0].mean_rank + reach, color=_COLOURS[0], alpha=0.12)
+        axes.scatter([row.mean_rank], [y], color=COLOURS[0] if within else COLOURS[7], zorder=3)
+    axes.axvspan(mine[0].mean_rank, mine[0].mean_rank + reach, color=COLOURS[0], alpha=0.12)
     axes.set_yticks(range(len(mine)), [row.optimizer + (" *" if row.learns_from else "") for row in mine], fontsize=8)
     axes.invert_yaxis()
     axes.grid(axis="x", alpha=0.3)
     axes.set_xlabel(f"mean rank over {tasks} tasks (shaded: within the critical difference {reach:.2f} of the best)")
     axes.set_title(f"{title}, B = {budget} (*: was told of recorded workloads)", fontsize=10)
-    _save(figure, path)
+    save(figure, path)
 
 
 def plot_savings(rows: Sequence[CompareRow], budget: int, title: str, path: Path) -> None:
     """Mean savings at one budget, the largest first."""
-    mine = sorted((row for row in rows if row.budget == budget), key=lambda row: -row.mean_savings_percent)
-    figure, axes = _figure(8, 1.2 + 0.28 * len(mine))
-    colours = [_COLOURS[7] if row.learns_from else _COLOURS[0] for row in mine]
-    axes.barh(range(len(mine)), [row.mean_savings_percent for row in mine], color=colours)
-    axes.set_yticks(range(len(mine)), [row.optimizer + (" *" if row.learns_from else "") for row in mine], fontsize=8)
+    known = [(row, row.mean_savings_percent) for row in rows if row.budget == budget]
+    mine = sorted(((row, value) for row, value in known if value is not None), key=lambda pair: -pair[1])
+    figure, axes = figure_of(8, 1.2 + 0.28 * len(mine))
+    colours = [COLOURS[7] if row.learns_from else COLOURS[0] for row, _ in mine]
+    axes.barh(range(len(mine)), [value for _, value in mine], color=colours)
+    labels = [row.optimizer + (" *" if row.learns_from else "") for row, _ in mine]
+    axes.set_yticks(range(len(mine)), labels, fontsize=8)
     axes.invert_yaxis()
     axes.grid(axis="x", alpha=0.3)
     axes.set_xlabel("mean savings against random configs [%], the search included")
     axes.set_title(f"{title}, B = {budget} (*: was told of recorded workloads)", fontsize=10)
-    _save(figure, path)
+    save(figure, path)
 
 
 def plot_replay(task: Task, report: Report, title: str, path: Path) -> None:
-    """`plot_study`, with the table's optimum and a random config to compare with."""
+    """`plot_study`, with the table's optimum and a random config to compare with; for two objectives the trials in the plane of
+    both, with the table's true front.
+
+    Raises:
+        UsageError: more than two objectives.
+    """
+    if task.several:
+        plot_front(task, report, title, path)
+        return
     references = {
         f"optimum of the table ({task.best_value:.4g})": task.best_value,
         f"a random config ({task.random_value:.4g})": task.random_value,
@@ -130,40 +112,38 @@ def plot_study(
     Args:
         references: values to compare with, the best first.
     """
-    figure, (left, right) = _figure(11, 4.6, 2)
+    figure, (left, right) = figure_of(11, 4.6, 2)
     metric = goal.metrics[0]
     _draw_progress(left, report, metric, references or {})
     slo = next((s for s in goal.slos if s.limit > 0), None)
     _draw_trials(right, report, metric, slo, arms)
     figure.suptitle(title, fontsize=10)
-    _save(figure, path)
+    save(figure, path)
 
 
 def _draw_progress(axes: Any, report: Report, metric: str, references: Mapping[str, float]) -> None:
     steps = [(n, value) for n, value in report.trajectory if value is not None]
     if steps:
-        axes.step(*zip(*steps, strict=True), where="post", color=_COLOURS[0], label="incumbent")
+        axes.step(*zip(*steps, strict=True), where="post", color=COLOURS[0], label="incumbent")
     shown = [(n + 1, o) for n, o in enumerate(report.observations) if metric in o.result.metrics]
     for feasible, label in ((True, "trial"), (False, "violates an SLO")):
         some = [(n, o) for n, o in shown if (o.score is not None and o.score.feasible) == feasible]
-        face = _COLOURS[7] if feasible else "none"
+        face = COLOURS[7] if feasible else "none"
         values = [o.result.metrics[metric] for _, o in some]
         if some:
-            axes.scatter([n for n, _ in some], values, s=18, edgecolors=_COLOURS[7], facecolors=face, label=label)
+            axes.scatter([n for n, _ in some], values, s=18, edgecolors=COLOURS[7], facecolors=face, label=label)
     for i, (label, value) in enumerate(references.items()):
-        axes.axhline(
-            value, color=_COLOURS[2] if i == 0 else _COLOURS[7], linestyle="--" if i == 0 else ":", label=label
-        )
+        axes.axhline(value, color=COLOURS[2] if i == 0 else COLOURS[7], linestyle="--" if i == 0 else ":", label=label)
     axes.set(xlabel="trial", ylabel=metric, title="the best config so far")
     axes.set_xlim(0.5, max(2, len(report.observations)) + 0.5)
     axes.xaxis.get_major_locator().set_params(integer=True)
-    if _wide([*references.values(), *(o.result.metrics[metric] for _, o in shown)]):
-        _log_axis(axes, "y")
+    if wide([*references.values(), *(o.result.metrics[metric] for _, o in shown)]):
+        log_axis(axes, "y")
     failed = [n + 1 for n, o in enumerate(report.observations) if metric not in o.result.metrics]
     if failed:
         at_the_bottom = axes.get_xaxis_transform()
         axes.scatter(
-            failed, [0.03] * len(failed), marker="x", color=_COLOURS[1], transform=at_the_bottom, label="failed"
+            failed, [0.03] * len(failed), marker="x", color=COLOURS[1], transform=at_the_bottom, label="failed"
         )
     if axes.get_legend_handles_labels()[0]:
         axes.legend(fontsize=8)
@@ -178,7 +158,7 @@ def _draw_trials(axes: Any, report: Report, metric: str, slo: SLO | None, arms: 
     shown = [o for o in shown if slo is None or slo.metric in o.result.metrics]
     for position, arm in enumerate(arms):
         mine = [o for o in shown if o.arm == arm]
-        colour = _COLOURS[position % len(_COLOURS)]
+        colour = COLOURS[position % len(COLOURS)]
         axes.scatter([], [], s=36, color=colour, label=arm)
         for feasible in (True, False):
             some = [o for o in mine if (o.score is not None and o.score.feasible) == feasible]
@@ -193,9 +173,9 @@ def _draw_trials(axes: Any, report: Report, metric: str, slo: SLO | None, arms: 
         axes.scatter([at(best)], y, s=220, facecolors="none", edgecolors="black", label="recommended")
     if slo is not None:
         axes.axvline(slo.limit, color="black", linewidth=1, label=str(slo))
-        if _wide([at(o) for o in shown]):
-            _log_axis(axes, "x")
-    if _wide([o.result.metrics[metric] for o in shown]):
-        _log_axis(axes, "y")
+        if wide([at(o) for o in shown]):
+            log_axis(axes, "x")
+    if wide([o.result.metrics[metric] for o in shown]):
+        log_axis(axes, "y")
     axes.set(xlabel=slo.metric if slo else "trial", ylabel=metric, title="every trial that ran")
     axes.legend(fontsize=8)

@@ -8,7 +8,7 @@ from cloudbandit.core.goal import SLO
 from cloudbandit.core.metrics import FAILURES
 from cloudbandit.recommend.advisor import Advisor
 from cloudbandit.recommend.answer import Answer
-from cloudbandit.report.plots import _COLOURS, _figure, _log_axis, _save
+from cloudbandit.report.figure import COLOURS, figure_of, log_axis, save
 
 _MOST = 6
 
@@ -17,13 +17,13 @@ def plot_answer(advisor: Advisor, answer: Answer, path: Path) -> None:
     """One panel per SLO (failures left out): the best six offers, a line over the loads, a ring at the recommended one with its
     80 % interval, the limit dashed."""
     slos = [s for s in answer.slos if s.metric not in FAILURES] or list(answer.slos)
-    figure, panels = _figure(2.0 + 5.0 * len(slos), 5.4, len(slos))
+    figure, panels = figure_of(2.0 + 5.0 * len(slos), 5.4, len(slos))
     every = [panels] if len(slos) == 1 else list(panels)
     for axes, slo in zip(every, slos, strict=True):
         _panel(axes, advisor, answer, slo)
     figure.legend(*every[0].get_legend_handles_labels(), loc="outside lower center", ncols=2, fontsize=8)
     figure.suptitle(f"{answer.model} for {answer.users} users", fontsize=11)
-    _save(figure, path)
+    save(figure, path)
 
 
 def _panel(axes: object, advisor: Advisor, answer: Answer, slo: SLO) -> None:
@@ -31,7 +31,7 @@ def _panel(axes: object, advisor: Advisor, answer: Answer, slo: SLO) -> None:
 
     assert isinstance(axes, Axes)
     for position, r in enumerate(answer.ranking[:_MOST]):
-        colour = _COLOURS[position]
+        colour = COLOURS[position]
         cost, middle = advisor.curve(r.offer, slo.metric)
         layout = f", {r.offer.engines} × {r.offer.profile}" if r.offer.engines > 1 else ""
         label = f"{position + 1}. {r.offer.name}{layout} ({r.source})"
@@ -44,8 +44,8 @@ def _panel(axes: object, advisor: Advisor, answer: Answer, slo: SLO) -> None:
         axes.plot([r.usd_per_h], [value], "o", color=colour, markersize=8, fillstyle="none", markeredgewidth=1.6)
     axes.axhline(slo.limit, color="black", linestyle="--", linewidth=1)
     axes.annotate(str(slo), (0.99, slo.limit), xycoords=("axes fraction", "data"), ha="right", va="bottom", fontsize=8)
-    _log_axis(axes, "x")
-    _log_axis(axes, "y")
+    log_axis(axes, "x")
+    log_axis(axes, "y")
     axes.set_xlabel("fleet, USD per hour")
     axes.set_ylabel(slo.metric)
     axes.grid(alpha=0.25)

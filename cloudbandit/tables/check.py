@@ -7,6 +7,7 @@ from collections.abc import Iterator
 from dataclasses import asdict, dataclass
 from typing import Any
 
+from cloudbandit.core.metrics import better
 from cloudbandit.tables.table import Table
 
 
@@ -60,27 +61,27 @@ def _warnings(table: Table) -> Iterator[str]:
     if never:
         yield f"{len(never)} workloads never succeed and are dropped under strict failures: {_some(never)}"
     for metric in sorted(table.metrics):
-        lured, flat, not_positive = [], [], []
+        lured, flat, zero = [], [], []
+        best, least = (max, "greatest") if better(metric) == "higher" else (min, "least")
         for w in workloads:
             rows = [(row.metrics[metric], row.ok) for c in w.cells.values() for row in c.rows if metric in row.metrics]
             good = [value for value, ok in rows if ok]
-            if rows and not min(rows)[1] and not math.isclose(min(rows)[0], min(good, default=math.inf)):
+            if rows and not best(rows)[1] and not (good and math.isclose(best(rows)[0], best(good))):
                 lured.append(w.name)
             if len(good) > 1 and min(good) == max(good):
                 flat.append(w.name)
-            if good and min(good) <= 0:
-                not_positive.append(w.name)
+            if good and best(good) == 0:
+                zero.append(w.name)
         if lured:
             yield (
-                f"{metric}: the least value is a failed run's in {len(lured)} of {len(workloads)} workloads, so "
+                f"{metric}: the {least} value is a failed run's in {len(lured)} of {len(workloads)} workloads, so "
                 f"failures='recorded' would reward crashing there: {_some(lured)}"
             )
         if flat:
             yield f"{metric}: every config is equal in {len(flat)} workloads: {_some(flat)}"
-        if not_positive:
+        if zero:
             yield (
-                f"{metric}: the optimum is ≤ 0 in {len(not_positive)} workloads, where relative regret is undefined: "
-                f"{_some(not_positive)}"
+                f"{metric}: the optimum is 0 in {len(zero)} workloads, where relative regret is undefined: {_some(zero)}"
             )
     by_arm = {arm: sum(c.arm[0] == arm for c in table.candidates) for arm in table.arms}
     for arm, count in by_arm.items():

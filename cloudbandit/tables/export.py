@@ -8,6 +8,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 
 from cloudbandit.core.errors import TableError, need
+from cloudbandit.core.metrics import unit
 from cloudbandit.core.trial import Result, Trial, Value
 
 _RESERVED = ("workload", "arm", "status", "reason", "replicate", "order", "seconds", "spent_usd", "hosts_usd")
@@ -125,7 +126,7 @@ def _manifest(name: str, kinds: Mapping[str, str], metrics: Sequence[str], licen
     lines += [f"source = {json.dumps(source)}", 'context = ["workload"]', 'arm = "arm"', "", "[params]"]
     lines += [f"{json.dumps(p)} = {json.dumps(kind)}" for p, kind in kinds.items()]
     lines += ["", "[metrics]"]
-    lines += [f"{json.dumps(m)} = {{ column = {json.dumps(m)}, unit = {json.dumps(_unit(m))} }}" for m in metrics]
+    lines += [f"{json.dumps(m)} = {{ column = {json.dumps(m)}, unit = {json.dumps(unit(m))} }}" for m in metrics]
     lines += ["", "[spent]", 'usd = "spent_usd"', 'seconds = "seconds"', ""]
     lines += ["[status]", 'column = "status"', 'ok = ["ok"]', 'timeout = ["timeout"]', 'stopped = ["stopped"]']
     lines += [
@@ -138,9 +139,3 @@ def _manifest(name: str, kinds: Mapping[str, str], metrics: Sequence[str], licen
         "",
     ]
     return "\n".join(lines)
-
-
-def _unit(metric: str) -> str:
-    if "_per_" in metric:
-        return metric.rpartition("_per_")[0].rpartition("_")[2] + "/" + metric.rpartition("_per_")[2]
-    return {"ms": "ms", "s": "s", "usd": "USD", "rate": "1"}.get(metric.rpartition("_")[2], "")

@@ -11,8 +11,9 @@ import numpy as np
 from cloudbandit.core.errors import TableError, UnknownNameError
 from cloudbandit.core.protocols import Quote, Run
 from cloudbandit.core.trial import Candidate, Result, Status, Trial
+from cloudbandit.tables.cell import Cell, Row
 from cloudbandit.tables.manifest import Manifest
-from cloudbandit.tables.table import Cell, Row, Table
+from cloudbandit.tables.table import Table
 
 Failures = Literal["strict", "recorded"]
 
@@ -88,7 +89,7 @@ class Recorded:
             self._results[candidate.key] = found
         return found
 
-    def facts(self, candidate: Candidate) -> Mapping[str, float]:
+    def facts(self, candidate: Candidate) -> Mapping[str, float | str]:
         """The manifest's facts, and the price where trials were paid by time."""
         cell = self.workload.cells.get(candidate.key)
         if cell is None:

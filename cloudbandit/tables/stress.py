@@ -17,7 +17,8 @@ from dataclasses import replace
 import numpy as np
 
 from cloudbandit.core.errors import TableError
-from cloudbandit.tables.table import Cell, Row, Table
+from cloudbandit.tables.cell import Cell, Row
+from cloudbandit.tables.table import Table
 
 SUFFIX = ":stress"
 

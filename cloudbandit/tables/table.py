@@ -1,54 +1,24 @@
-"""A recorded table in memory: rows, grouped into cells of (workload, candidate)."""
+"""A recorded table in memory: workloads, each with its domain and what was recorded of it."""
 
 from __future__ import annotations
 
-import math
-from collections.abc import Iterable, Mapping
-from dataclasses import dataclass
+import hashlib
+from collections.abc import Iterable, Mapping, Sequence
 from functools import cached_property
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
-
-import numpy as np
+from typing import TYPE_CHECKING
 
 from cloudbandit.core.errors import TableError, UnknownNameError
 from cloudbandit.core.listing import Listing
-from cloudbandit.core.parameter import Kind, Parameter
 from cloudbandit.core.space import Domain
-from cloudbandit.core.trial import Candidate, Status, Value
-from cloudbandit.tables.manifest import Manifest, ParameterRule, read_manifest
+from cloudbandit.core.trial import Candidate
+from cloudbandit.tables.cell import Cell
+from cloudbandit.tables.frame import described
+from cloudbandit.tables.manifest import Manifest, read_manifest
+from cloudbandit.tables.rows import Rows, read
 
 if TYPE_CHECKING:
     import pandas as pd
-
-
-@dataclass(frozen=True, slots=True)
-class Row:
-    """One recorded run. ``line`` is its line in the file, the header being line 1."""
-
-    line: int
-    status: Status
-    reason: str
-    metrics: Mapping[str, float]
-    usd: float | None
-    seconds: float | None
-    facts: Mapping[str, float]
-
-    @property
-    def ok(self) -> bool:
-        return self.status is Status.OK
-
-
-@dataclass(frozen=True, slots=True)
-class Cell:
-    """All rows of one candidate under one workload."""
-
-    candidate: Candidate
-    rows: tuple[Row, ...]
-
-    @property
-    def succeeded(self) -> tuple[Row, ...]:
-        return tuple(row for row in self.rows if row.ok)
 
 
 class RecordedWorkload:
@@ -74,17 +44,18 @@ class Table:
     Args:
         name: what it is called in messages.
         manifest: what the columns mean.
+        texts: its cells as texts, one column per column; by default they are read from the manifest's file.
 
     Raises:
         TableError: the file cannot be read, lacks a column, or holds what its manifest rules out.
     """
 
-    def __init__(self, name: str, manifest: Manifest) -> None:
+    def __init__(self, name: str, manifest: Manifest, texts: pd.DataFrame | None = None) -> None:
         self.name = name
         self.manifest = manifest
-        frame = _read(manifest.file)
-        reader = _Rows(self, frame)
-        self.rows = len(frame)
+        texts = read(manifest.file) if texts is None else texts
+        reader = Rows(manifest, texts)
+        self.rows = len(texts)
         self.arms: tuple[str, ...] = reader.arms
         self._cells = reader.cells()
         if not self._cells:
@@ -96,6 +67,51 @@ class Table:
         """The table in a folder with a ``table.toml``."""
         folder = Path(folder)
         return cls(folder.name, read_manifest(folder / "table.toml"))
+
+    @classmethod
+    def from_frame(
+        cls,
+        frame: pd.DataFrame,
+        *,
+        metrics: str | Sequence[str] | Mapping[str, str],
+        arm: str | None = None,
+        context: str | Sequence[str] = (),
+        params: Sequence[str] | Mapping[str, str] | None = None,
+        spent: Mapping[str, str] | None = None,
+        status: str | None = None,
+        facts: str | Sequence[str] | Mapping[str, str] = (),
+        name: str = "frame",
+    ) -> Table:
+        """A table from a frame, one row per recorded run; the index is ignored.
+
+        Args:
+            metrics: columns, or metric → column.
+            arm: the column that names the arm; without one there is the arm ``all``.
+            context: columns whose values together are a workload, joined with ``|``; without one there is the workload ``all``.
+            params: columns, or column → kind (``"int"``, ``"float"``, ``"bool"``, ``"choice"``); by default every column that
+                has no other role. An empty cell: not active in that row.
+            spent: ``{"usd": column, "seconds": column}``, either or both: what a trial cost whoever ran it.
+            status: a column; ``ok`` and true are runs that succeeded, ``timeout`` and ``stopped`` mean that, anything else means
+                failed. Without one every row is a run that succeeded.
+            facts: columns, or fact → column: known before a trial.
+            name: what it is called in messages, which count lines as in a CSV file of the frame.
+
+        Raises:
+            TableError: a column is lacking or has two roles, or a cell holds what its role rules out.
+
+        Examples:
+            >>> import pandas as pd
+            >>> runs = pd.DataFrame({"cloud": ["a", "a", "b"], "nodes": [2, 4, 2], "cost_usd": [3.0, 5.0, 4.0]})
+            >>> Table.from_frame(runs, arm="cloud", metrics="cost_usd").candidates[0]
+            Candidate(a: nodes=2)
+        """
+        manifest, texts = described(name, frame, metrics, arm, context, params, spent, status, facts)
+        return cls(name, manifest, texts)
+
+    @property
+    def fingerprint(self) -> str:
+        """The same for the same content."""
+        return hashlib.sha256(repr((self.name, self._cells)).encode()).hexdigest()
 
     @property
     def metrics(self) -> tuple[str, ...]:
@@ -147,211 +163,3 @@ def _config_order(candidate: Candidate) -> list[tuple[str, str, float, str]]:
         (k, type(v).__name__, 0.0 if isinstance(v, str) else float(v), v if isinstance(v, str) else "")
         for k, v in candidate.config.items()
     ]
-
-
-def _read(path: Path) -> pd.DataFrame:
-    import pandas as pd
-
-    try:
-        if path.suffix == ".parquet":
-            return pd.read_parquet(path).astype(object).where(lambda x: x.notna(), "").astype(str)
-        if path.name.endswith((".csv", ".csv.gz", ".csv.xz")):
-            return pd.read_csv(path, dtype=str, keep_default_na=False, encoding="utf-8")
-    except FileNotFoundError:
-        raise TableError(
-            f"the table's file {path} does not exist; cure: correct table.file in its table.toml"
-        ) from None
-    except ImportError as error:
-        raise TableError(f"{path} is Parquet, which needs pyarrow. Cure: pip install 'cloudbandit[parquet]'") from error
-    except (ValueError, OSError, UnicodeDecodeError) as error:  # pandas' parser errors are ValueErrors
-        raise TableError(f"{path} cannot be read: {error}") from error
-    raise TableError(f"{path.name}: a table's file ends in .csv, .csv.gz, .csv.xz or .parquet")
-
-
-class _Rows:
-    """Turns the text cells of a file into typed rows, checking them on the way."""
-
-    def __init__(self, table: Table, frame: pd.DataFrame) -> None:
-        self.manifest, self.path = table.manifest, table.manifest.file
-        self.columns: dict[str, list[str]] = {str(c): frame[c].tolist() for c in frame.columns}
-        self.count = len(frame)
-        self.rules = self._expand()
-        self._check_columns()
-        self.arms = tuple(sorted(set(self.columns[self.manifest.arm])))
-        if "" in self.arms:
-            line = self.columns[self.manifest.arm].index("") + 2
-            raise TableError(f"{self.path} line {line}: the arm column {self.manifest.arm!r} is empty")
-        for rule in self.manifest.params:
-            if rule.arm is not None and rule.arm not in self.arms:
-                raise TableError(
-                    f"{self.path}: params.{rule.pattern} belongs to arm {rule.arm!r}, and the arms are {', '.join(self.arms)}"
-                )
-        self.parameters: dict[str, list[Parameter]] = {}
-
-    def _expand(self) -> dict[str, ParameterRule]:
-        """Column → rule; an exact name beats a prefix."""
-        out: dict[str, ParameterRule] = {}
-        for rule in sorted(self.manifest.params, key=lambda r: not r.pattern.endswith("*")):
-            prefix = rule.pattern[:-1]
-            hits = (
-                [c for c in self.columns if c.startswith(prefix)]
-                if rule.pattern.endswith("*")
-                else [c for c in self.columns if c == rule.pattern]
-            )
-            if not hits:
-                raise TableError(
-                    f"{self.path} has no column for params.{rule.pattern!s}; its columns: {', '.join(self.columns)}"
-                )
-            out.update(dict.fromkeys(hits, rule))
-        return {c: out[c] for c in self.columns if c in out}
-
-    def _check_columns(self) -> None:
-        m = self.manifest
-        wanted = {"table.arm": m.arm, "spent.usd": m.spent_usd, "spent.seconds": m.spent_seconds}
-        wanted |= {f"table.context[{i}]": c for i, c in enumerate(m.context)}
-        wanted |= {f"metrics.{k}": v.column for k, v in m.metrics.items()}
-        wanted |= {f"facts.{k}": v for k, v in m.facts.items()}
-        if m.status:
-            wanted |= {"status.column": m.status.column, "status.reason": m.status.reason}
-        for key, column in wanted.items():
-            if column and column not in self.columns:
-                raise TableError(
-                    f"{self.path} has no column {column!r}, which {key} names; its columns: {', '.join(self.columns)}"
-                )
-
-    def cells(self) -> dict[str, dict[str, Cell]]:
-        m = self.manifest
-        contexts = zip(*(self.columns[c] for c in m.context), strict=True)
-        names = ["|".join(parts) for parts in contexts]
-        arms = self.columns[m.arm]
-        typed = {c: self._values(c, rule) for c, rule in self.rules.items()}
-        values: dict[str, dict[str, list[Value]]] = {arm: {} for arm in self.arms}
-        groups: dict[str, dict[str, list[Row]]] = {}
-        made: dict[tuple[Any, ...], Candidate] = {}
-        rows = self._rows()
-        for i in range(self.count):
-            arm = arms[i]
-            key = (arm, *(typed[c][i] for c in typed))
-            candidate = made.get(key)
-            if candidate is None:
-                config = {}
-                for column, rule in self.rules.items():
-                    value = typed[column][i]
-                    if rule.arm is not None and rule.arm != arm:
-                        if value is not None:
-                            raise TableError(
-                                f"{self.path} line {i + 2}: {column!r} belongs to arm {rule.arm!r} and is "
-                                f"{value!r} in a row of arm {arm!r}; it must be empty there"
-                            )
-                    elif value is not None:
-                        config[column] = value
-                        values[arm].setdefault(column, []).append(value)
-                candidate = made[key] = Candidate(arm, config)
-            groups.setdefault(names[i], {}).setdefault(candidate.key, []).append(rows[i])
-        self.parameters = {
-            arm: [Parameter.listed(c, seen, self._kind(c)) for c, seen in by_column.items()]
-            for arm, by_column in values.items()
-        }
-        by_key = {c.key: c for c in made.values()}
-        return {
-            name: {key: Cell(by_key[key], tuple(some)) for key, some in cells.items()} for name, cells in groups.items()
-        }
-
-    def _values(self, column: str, rule: ParameterRule) -> list[Value | None]:
-        known: dict[str, Value | None] = {}
-        for i, text in enumerate(self.columns[column]):
-            if text not in known:
-                known[text] = self._value(column, rule, i)
-        return [known[text] for text in self.columns[column]]
-
-    def _kind(self, column: str) -> Kind:
-        return self.rules[column].kind
-
-    def _value(self, column: str, rule: ParameterRule, i: int) -> Value | None:
-        text = self.columns[column][i].strip()
-        if not text:
-            return None
-        try:
-            if rule.kind == "choice":
-                return text
-            if rule.kind == "bool":
-                return {"true": True, "false": False, "1": True, "0": False}[text.lower()]
-            number = float(text)
-            if not math.isfinite(number) or (rule.kind == "int" and number != int(number)):
-                raise ValueError
-            return int(number) if rule.kind == "int" else number
-        except (KeyError, ValueError):
-            raise TableError(
-                f"{self.path} line {i + 2}: parameter {column!r} is {text!r}, and its type is {rule.kind!r}; "
-                "cure: correct the value, or declare the column as 'choice'"
-            ) from None
-
-    def _numbers(self, column: str, role: str, *, signed: bool = False) -> list[float | None]:
-        """A column of numbers ≥ 0; an empty field is None."""
-        if not column:
-            return [None] * self.count
-        import pandas as pd
-
-        texts = pd.Series(self.columns[column], dtype=str).str.strip()
-        numbers = pd.to_numeric(texts, errors="coerce").astype(float)
-        empty = (texts == "").to_numpy()
-        values = numbers.to_numpy()
-        bad = ~empty & ~(np.isfinite(values) & (signed | (values >= 0)))
-        if bad.any():
-            i = int(np.flatnonzero(bad)[0])
-            raise TableError(
-                f"{self.path} line {i + 2}: {role} (column {column!r}) is {texts[i]!r}; "
-                f"it must be a finite number{'' if signed else ' ≥ 0'}, or empty where the run failed"
-            )
-        return [None if e else v for e, v in zip(empty.tolist(), values.tolist(), strict=True)]
-
-    def _statuses(self) -> tuple[list[Status], list[str]]:
-        rule = self.manifest.status
-        if rule is None:
-            return [Status.OK] * self.count, [""] * self.count
-        known: dict[str, Status] = {}
-        for i, text in enumerate(self.columns[rule.column]):
-            if text not in known:
-                status = rule.status(text)
-                if status is None:
-                    patterns = [p for some in rule.patterns.values() for p in some]
-                    raise TableError(
-                        f"{self.path} line {i + 2}: unknown status {text!r}; [status] covers {patterns}. "
-                        'Cure: add a pattern, or otherwise = "failed"'
-                    )
-                known[text] = status
-        texts = self.columns[rule.reason or rule.column]
-        statuses = [known[text] for text in self.columns[rule.column]]
-        return statuses, ["" if s is Status.OK else t for s, t in zip(statuses, texts, strict=True)]
-
-    def _rows(self) -> list[Row]:
-        m = self.manifest
-        statuses, reasons = self._statuses()
-        metrics = {k: self._numbers(v.column, f"metric {k!r}", signed=True) for k, v in m.metrics.items()}
-        for name, column in metrics.items():
-            charged = m.metrics[name].unit.upper() in ("USD", "S") or name.endswith(("_usd", "_s", "_ms"))
-            for i, value in enumerate(column):
-                if statuses[i] is Status.OK and value is None:
-                    raise TableError(f"{self.path} line {i + 2}: an ok run has no value for metric {name!r}")
-                if value is not None and value < 0 and charged:
-                    raise TableError(
-                        f"{self.path} line {i + 2}: metric {name!r} is {value!r}; money and time cannot be negative"
-                    )
-        usd, seconds = self._numbers(m.spent_usd, "spent.usd"), self._numbers(m.spent_seconds, "spent.seconds")
-        for role, column, given in (("spent.usd", usd, m.spent_usd), ("spent.seconds", seconds, m.spent_seconds)):
-            for i, value in enumerate(column):
-                if given and value is None and statuses[i] is Status.OK:
-                    raise TableError(f"{self.path} line {i + 2}: {role} (column {given!r}) is empty in an ok run")
-        facts = {k: self._numbers(c, f"fact {k!r}", signed=True) for k, c in m.facts.items()}
-        return [
-            Row(
-                i + 2,
-                statuses[i],
-                reasons[i],
-                {k: v[i] for k, v in metrics.items() if v[i] is not None},  # type: ignore[misc]
-                usd[i],
-                seconds[i],
-                {k: v[i] for k, v in facts.items() if v[i] is not None},  # type: ignore[misc]
-            )
-            for i in range(self.count)
-        ]

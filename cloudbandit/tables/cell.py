@@ -1,0 +1,37 @@
+"""What a table records: runs, and the runs of one candidate under one workload."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+
+from cloudbandit.core.trial import Candidate, Status
+
+
+@dataclass(frozen=True, slots=True)
+class Row:
+    """One recorded run. ``line`` is its line in the file, the header being line 1."""
+
+    line: int
+    status: Status
+    reason: str
+    metrics: Mapping[str, float]
+    usd: float | None
+    seconds: float | None
+    facts: Mapping[str, float | str]
+
+    @property
+    def ok(self) -> bool:
+        return self.status is Status.OK
+
+
+@dataclass(frozen=True, slots=True)
+class Cell:
+    """All rows of one candidate under one workload."""
+
+    candidate: Candidate
+    rows: tuple[Row, ...]
+
+    @property
+    def succeeded(self) -> tuple[Row, ...]:
+        return tuple(row for row in self.rows if row.ok)
