@@ -7,14 +7,8 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from cloudbandit.optimizers.gaussian_process import (
-    _JITTER,
-    LENGTH_SCALES,
-    CandidateGP,
-    expected_improvement,
-    probability_below,
-    relevance_scales,
-)
+from cloudbandit.optimizers.acquisition import expected_improvement, probability_below
+from cloudbandit.optimizers.gaussian_process import _JITTER, LENGTH_SCALES, CandidateGP, relevance_scales
 
 
 def matern(a, b, scale):

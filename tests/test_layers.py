@@ -17,6 +17,7 @@ CORE = [
     "listing",
     "space",
     "_configspace",
+    "targets",
     "goal",
     "front",
     "curve",

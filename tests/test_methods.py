@@ -7,11 +7,14 @@ import pytest
 
 from cloudbandit import Domain, Problem, Result, SLOGoal, Status, make_factory
 from cloudbandit.core.errors import UsageError
-from cloudbandit.core.goal import losses
 from cloudbandit.optimizers.donors import Portfolio, donor_matrix
 from cloudbandit.optimizers.per_arm import RisingBandits
 from cloudbandit.optimizers.rbf import _interpolate
 from cloudbandit.testing.problems import candidates, drive, observe
+
+
+def losses(told):
+    return [o.score.values[0] for o in told]
 
 
 def problem_of(sizes, **options):

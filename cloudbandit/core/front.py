@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from typing import Any
 
 import numpy as np
@@ -50,4 +51,45 @@ def _volume(points: Array, reference: Array) -> float:
         return float(widths @ heights)
     return float(
         sum(_volume(order[: i + 1, :-1], reference[:-1]) * height for i, height in enumerate(heights) if height > 0)
+    )
+
+
+def reference_behind(values: npt.ArrayLike) -> Array:
+    """The reference point where nobody gave one, ``(m,)``: in each objective a tenth of the range behind the worst value; 1 behind
+    it where all are equal.
+
+    Args:
+        values: ``(n, m)``, finite; n ≥ 1.
+    """
+    points = np.asarray(values, float)
+    worst, spread = points.max(axis=0), np.ptp(points, axis=0)
+    return np.asarray(worst + np.where(spread > 0, 0.1 * spread, 1.0))
+
+
+def free_boxes(values: npt.ArrayLike, reference: npt.ArrayLike) -> tuple[Array, Array]:
+    """What dominates the reference and no point dominates, as boxes that do not overlap.
+
+    Args:
+        values: ``(n, m)``, finite; n ≥ 0.
+        reference: ``(m,)``, finite.
+
+    Returns:
+        Lower ends (some −∞) and upper ends of b boxes, each ``(b, m)``: a grid of the points' coordinates in all objectives but
+        the last, along which each cell is free up to the least point that dominates it. At most (n + 1)ᵐ⁻¹.
+    """
+    worst = np.asarray(reference, float)
+    points = np.asarray(values, float).reshape(-1, len(worst))
+    points = points[(points < worst).all(1)]
+    if len(points):
+        points = points[nondominated(points)]
+    edges = [np.concatenate([[-np.inf], np.unique(column), [end]]) for column, end in zip(points.T, worst, strict=True)]
+    counts = [len(e) - 1 for e in edges[:-1]]
+    cells = np.indices(counts).reshape(len(counts), math.prod(counts))
+    lower = np.array([e[i] for e, i in zip(edges, cells, strict=False)]).reshape(cells.shape)
+    upper = np.array([e[i + 1] for e, i in zip(edges, cells, strict=False)]).reshape(cells.shape)
+    dominates = (points[:, :-1, None] <= lower).all(1)  # (n, b)
+    last = np.where(dominates, points[:, -1:], worst[-1]).min(axis=0, initial=worst[-1])
+    return (
+        np.column_stack([lower.T, np.full(lower.shape[1], -np.inf)]),
+        np.column_stack([upper.T, last]),
     )
