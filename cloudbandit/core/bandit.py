@@ -13,6 +13,10 @@ What the paper leaves open is decided here, and tested:
 * An arm that ran dry (every config observed, or its optimizer finished) keeps its best loss and stays in the race; what
   is left of its pull is not spent.
 * Scores are compared whole: feasible before SLO-violating before failed. Of equal arms, the later one goes.
+* With several objectives the arm goes whose trials widen the common front least: by the hypervolume that would be missing without
+  them, on the log scale where an objective is positive, behind which lies what is a little worse than the worst seen. Of arms
+  that widen it equally little, e.g. not at all, the one whose own front is the least goes. An arm where nothing is feasible
+  goes before all of them.
 """
 
 from __future__ import annotations
@@ -26,7 +30,10 @@ import numpy as np
 
 from cloudbandit.core.base import BaseOptimizer
 from cloudbandit.core.errors import BudgetError
+from cloudbandit.core.front import hypervolume, reference_behind
+from cloudbandit.core.goal import targets_of
 from cloudbandit.core.protocols import Factory, Optimizer, Problem
+from cloudbandit.core.targets import log_scale
 from cloudbandit.core.trial import Candidate, Observation, Score
 
 
@@ -139,6 +146,7 @@ class CloudBandit(BaseOptimizer):
         self._done = dict.fromkeys(names, 0)  # informative tells in this round
         self._used = 0
         self._best: dict[str, Score] = {}
+        self._counted: list[Observation] = []  # what `_best` is the best of
         self._seen: dict[str, set[Candidate]] = {name: set() for name in names}
         self._finished: set[str] = set()  # arms whose optimizer said it was finished
         self._waiting: dict[str, int] = dict.fromkeys(names, 0)  # pending per arm
@@ -211,6 +219,7 @@ class CloudBandit(BaseOptimizer):
                 break
         self._inner[arm].tell([observation])
         self._used += 1
+        self._counted.append(observation)
         self._seen[arm].add(observation.candidate)
         self._done[arm] += 1
         score = observation.score
@@ -236,14 +245,38 @@ class CloudBandit(BaseOptimizer):
         """Drop the worst arm and begin the next round; False where there is none."""
         if self._round + 1 >= len(self._rounds):
             return False
-        position = {name: i for i, name in enumerate(self.domain.names)}
-
-        def badness(arm: str) -> tuple[bool, Score, int]:
-            score = self._best.get(arm, Score(2, math.inf, ()))
-            return arm not in self._best, score, position[arm]
-
-        self._active.remove(max(self._active, key=badness))
+        self._active.remove(self._worst())
         self._round += 1
         self._order = self._shuffled()
         self._done = dict.fromkeys(self._done, 0)
         return True
+
+    def _worst(self) -> str:
+        """The arm that goes."""
+        position = {name: i for i, name in enumerate(self.domain.names)}
+        none = Score(2, math.inf, ())
+        shares = self._shares() if len(self.problem.goal.metrics) > 1 else {}
+
+        def badness(arm: str) -> tuple[bool, Score, int]:
+            score = self._best.get(arm, none)
+            if arm in shares:  # something is feasible: several objectives are judged by the front, not in turn
+                score = Score(0, 0.0, tuple(-share for share in shares[arm]))
+            return arm not in self._best, score, position[arm]
+
+        return max(self._active, key=badness)
+
+    def _shares(self) -> dict[str, tuple[float, float]]:
+        """Per arm where something is feasible: the hypervolume only it adds to that of all arms, and its own."""
+        targets = targets_of(self.problem.goal, self._counted)
+        columns = zip(targets.objectives[targets.feasible].T, targets.signs.tolist(), strict=True)
+        values = np.column_stack([log_scale(column, sign)[0] for column, sign in columns])
+        arms = np.array([o.arm for o in self._counted])[targets.feasible]
+        if not len(arms):
+            return {}
+        reference = reference_behind(values)
+        total = hypervolume(values, reference)
+        return {
+            arm: (total - hypervolume(values[arms != arm], reference), hypervolume(values[arms == arm], reference))
+            for arm in self.domain.names
+            if (arms == arm).any()
+        }
