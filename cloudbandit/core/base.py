@@ -20,8 +20,8 @@ from cloudbandit.core.trial import REST_AFTER, Candidate, Observation, Status
 
 
 class BaseOptimizer(ABC):
-    """Write `_suggest`; optionally `_learn`. A method that aims at one objective says ``objectives = "one"``, and refuses a goal with
-    several before the first trial.
+    """Write `_suggest`; optionally `_learn`. A method that aims at one objective says ``objectives = "one"``, and refuses a
+    goal with several before the first trial.
 
     To obey the seed and resume laws, ``_suggest`` must be a function of ``self.problem``, ``self.observations`` (the
     informative tells, in order), ``self.targets`` (what the goal makes of them), ``self.turn`` and ``self.pending`` alone. Draw

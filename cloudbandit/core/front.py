@@ -55,8 +55,8 @@ def _volume(points: Array, reference: Array) -> float:
 
 
 def reference_behind(values: npt.ArrayLike) -> Array:
-    """The reference point where nobody gave one, ``(m,)``: in each objective a tenth of the range behind the worst value; 1 behind
-    it where all are equal.
+    """The reference point where nobody gave one, ``(m,)``: in each objective a tenth of the range behind the worst value;
+    1 behind it where all are equal.
 
     Args:
         values: ``(n, m)``, finite; n ≥ 1.
