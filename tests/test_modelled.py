@@ -105,7 +105,7 @@ def test_slos_are_on_log_scales_where_metric_and_limit_are_positive():
 
 @pytest.mark.parametrize("name", ["gp", "gp-ard"])
 def test_one_lucky_measurement_does_not_hold_a_noisy_search(name):
-    """A config of 10 that once measured 2, with a large error, is no incumbent: the model goes where precise measurements say it is good."""
+    """A config of 10 that once measured 2, with a large error, is no incumbent: the search goes where precise trials point."""
     domain = Domain({"a": [{"x": x} for x in range(41)]})
     precise = [(x, ok(5.0 + 0.2 * abs(x - 30), 0.01)) for x in (0, 8, 16, 24, 40)]
 
