@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import math
 from typing import Any
 
 import numpy as np
@@ -69,27 +68,31 @@ def reference_behind(values: npt.ArrayLike) -> Array:
 def free_boxes(values: npt.ArrayLike, reference: npt.ArrayLike) -> tuple[Array, Array]:
     """What dominates the reference and no point dominates, as boxes that do not overlap.
 
+    By slicing along the last objective: between one point's and the next's, what is free is free of the points below, in the
+    other objectives. Of two objectives that is a box a point, and one more.
+
     Args:
         values: ``(n, m)``, finite; n ≥ 0.
         reference: ``(m,)``, finite.
 
     Returns:
-        Lower ends (some −∞) and upper ends of b boxes, each ``(b, m)``: a grid of the points' coordinates in all objectives but
-        the last, along which each cell is free up to the least point that dominates it. At most (n + 1)ᵐ⁻¹.
+        Lower ends (some −∞) and upper ends of b boxes, each ``(b, m)``.
     """
     worst = np.asarray(reference, float)
     points = np.asarray(values, float).reshape(-1, len(worst))
-    points = points[(points < worst).all(1)]
+    boxes = _free(points[(points < worst).all(1)], tuple(worst.tolist()))
+    return np.array([low for low, _ in boxes]), np.array([high for _, high in boxes])
+
+
+def _free(points: Array, worst: tuple[float, ...]) -> list[tuple[tuple[float, ...], tuple[float, ...]]]:
+    """Lower and upper end of each box."""
+    if len(worst) == 1:
+        return [((-np.inf,), (float(points.min(initial=worst[0])),))]
     if len(points):
         points = points[nondominated(points)]
-    edges = [np.concatenate([[-np.inf], np.unique(column), [end]]) for column, end in zip(points.T, worst, strict=True)]
-    counts = [len(e) - 1 for e in edges[:-1]]
-    cells = np.indices(counts).reshape(len(counts), math.prod(counts))
-    lower = np.array([e[i] for e, i in zip(edges, cells, strict=False)]).reshape(cells.shape)
-    upper = np.array([e[i + 1] for e, i in zip(edges, cells, strict=False)]).reshape(cells.shape)
-    dominates = (points[:, :-1, None] <= lower).all(1)  # (n, b)
-    last = np.where(dominates, points[:, -1:], worst[-1]).min(axis=0, initial=worst[-1])
-    return (
-        np.column_stack([lower.T, np.full(lower.shape[1], -np.inf)]),
-        np.column_stack([upper.T, last]),
-    )
+    edges = np.unique(points[:, -1]).tolist()
+    out = []
+    for start, end in zip([-np.inf, *edges], [*edges, worst[-1]], strict=True):
+        below = _free(points[points[:, -1] <= start][:, :-1], worst[:-1])
+        out += [((*low, start), (*high, end)) for low, high in below]
+    return out

@@ -185,7 +185,7 @@ class Targets:
     def tchebycheff(self, weights: Array) -> Array:
         """The augmented Tchebycheff function of the objectives, shape ``(n,)``: max wⱼfⱼ + 0.05·Σ wⱼfⱼ, each objective scaled to
         [0, 1] among the trials that served, on the log scale where it is positive. Trials that violate SLOs follow, by their
-        violation, then those that failed. (Knowles, "ParEGO", IEEE TEC 10(1), 2006, eq. 2.)
+        violation, then those that failed. (Knowles, "ParEGO", IEEE TEC 10(1), 2006; second-hand.)
 
         Args:
             weights: ``(m,)``, ≥ 0.
