@@ -8,6 +8,7 @@ from cloudbandit import CloudBandit, Result, Status, make_factory
 from cloudbandit.core.errors import UsageError
 from cloudbandit.optimizers.coordinate import CoordinateDescent
 from cloudbandit.optimizers.donors import PriceOrder
+from cloudbandit.optimizers.gp import GPOptimizer
 from cloudbandit.optimizers.registry import all_names, history_of, objectives_of
 from cloudbandit.testing import OptimizerLaws, toy_value
 from cloudbandit.testing.problems import TWO, drive, listed_problem, observe
@@ -125,3 +126,5 @@ def test_a_class_that_aims_at_one_objective_refuses_several():
         assert made.objectives == "one"
         with pytest.raises(UsageError, match="aims at one objective"):
             made(listed_problem(0, TWO))
+    with pytest.raises(UsageError, match="stop is a rule for one objective"):
+        GPOptimizer(listed_problem(0, TWO), stop=0.1)

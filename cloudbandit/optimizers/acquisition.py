@@ -42,8 +42,8 @@ def hypervolume_improvement(gains: Sequence[Callable[[float], Array]], front: Ar
     The part of space that the front leaves free is cut into boxes; what a point gains of one is, per objective, its gain over the
     box's upper end less that over its lower end. With ``gains`` E[max(c − Y, 0)] of independent objectives this is the expected
     hypervolume improvement, exactly, for any number of objectives, and each objective's mixture over length scales is integrated
-    by itself (Emmerich, Deutz & Klinkenberg, CEC 2011; box by box: Zhao, Arróyave & Qian, arXiv:1812.07692, 2018, and Yang et al.,
-    J. Global Optim. 75, 2019; second-hand).
+    by itself (Emmerich, Deutz & Klinkenberg, CEC 2011; box by box: Zhao, Arróyave & Qian, arXiv:1812.07692, 2018, and Yang et
+    al., J. Global Optim. 75, 2019; second-hand).
 
     Args:
         gains: per objective, what every candidate gains over a level c: shape ``(N,)``.

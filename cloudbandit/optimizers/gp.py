@@ -71,6 +71,8 @@ class GPOptimizer(BaseOptimizer):
         super().__init__(problem)
         if acquisition not in ("ei", "lcb"):
             raise UsageError(f"acquisition must be 'ei' or 'lcb', got {acquisition!r}")
+        if stop is not None and len(problem.goal.metrics) > 1:
+            raise UsageError(f"stop is a rule for one objective, and the goal has {', '.join(problem.goal.metrics)}")
         self._initial = initial if initial is not None else (3 if len(problem.domain.names) > 1 else 1)
         self._acquisition, self._kappa, self._log, self._relevance = acquisition, kappa, log, relevance
         self._stop, self._stop_after = stop, stop_after
@@ -113,7 +115,7 @@ class GPOptimizer(BaseOptimizer):
     def _knows_too_little(self) -> bool:
         """Too few trials for a model; or all failed without a value, of which a model only learns that all is the same."""
         few = len(self.observations) + self._pending.total() < self._initial
-        return few or not any(o.score is not None and o.score.values for o in self.observations)
+        return few or bool(np.isnan(self.targets.objectives).all())
 
     def _modelled(self) -> Modelled:
         return Modelled.of(self.targets, [o.candidate for o in self.observations], self._log)
