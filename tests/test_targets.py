@@ -114,6 +114,15 @@ def test_tchebycheff_by_hand():
     )
 
 
+@pytest.mark.parametrize("goal", [ONE, TWO, SLOGoal("usd_per_h"), FleetGoal(users=8, slos=("ttft_ms<=100",))])
+def test_before_the_first_trial_there_are_no_rows(goal):
+    targets = goal.targets([])
+    assert len(targets) == 0
+    assert targets.objectives.shape == (0, len(goal.metrics))
+    assert targets.slos.shape == (0, len(targets.limits))
+    assert targets.scalar(np.random.default_rng(0)).shape == (0,)
+
+
 def test_uninformative_observations_teach_nothing():
     with pytest.raises(UsageError, match="ended lost, which teaches an optimizer nothing"):
         ONE.targets(observed(ONE, ran(1.0), Result(Status.LOST)))

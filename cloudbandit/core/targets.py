@@ -93,38 +93,31 @@ class Targets:
         Raises:
             UsageError: an uninformative observation, or a score with another number of values.
         """
-        blank = (np.nan,) * len(metrics)
-        values, errors, seen, violation, failed, censored = [], [], [], [], [], []
+        n, m = len(observations), len(metrics)
+        results, scores = [o.result for o in observations], []
         for o in observations:
             if o.score is None:
                 raise UsageError(f"trial {o.trial.number} ended {o.result.status}, which teaches an optimizer nothing")
-            if o.score.values and len(o.score.values) != len(blank):
-                raise UsageError(f"a score of {len(o.score.values)} values for {len(blank)} objectives: {metrics}")
-            values.append(o.score.values or blank)
-            errors.append([o.result.stderr.get(m, np.nan) for m in metrics] if o.result.stderr else blank)
-            violation.append(o.score.violation)
-            failed.append(o.score.rank > 0)
-            censored.append(o.result.status is Status.STOPPED)
-            if slos:
-                known = measured(o)
-                seen.append([known.get(slo.metric, np.nan) for slo in slos])
-        n, slo_signs = len(values), np.array([1.0 if slo.at_most else -1.0 for slo in slos])
-        columns = np.array(seen, float).reshape(n, len(slos)) * slo_signs
-        for column in columns.T if n else ():
-            unknown = np.isnan(column)
-            if unknown.any() and not unknown.all():
-                column[unknown] = column[~unknown].max()
+            if o.score.values and len(o.score.values) != m:
+                raise UsageError(f"a score of {len(o.score.values)} values for {m} objectives: {', '.join(metrics)}")
+            scores.append(o.score)
+        unknown = (np.nan,) * m
+        stderr = np.full((n, m), np.nan)
+        for row, result in enumerate(results):
+            if result.stderr:
+                stderr[row] = [result.stderr.get(metric, np.nan) for metric in metrics]
+        slo_signs = np.array([1.0 if slo.at_most else -1.0 for slo in slos])
         return cls(
-            np.array(values, float).reshape(n, len(metrics)),
-            np.array([1.0] * len(metrics) if signs is None else signs, float),
-            np.array(errors, float).reshape(n, len(metrics)),
-            columns,
+            np.array([score.values or unknown for score in scores], float).reshape(n, m),
+            np.array([1.0] * m if signs is None else signs),
+            stderr,
+            _limited([measured(o) for o in observations] if slos else [{}] * n, slos) * slo_signs,
             slo_signs * [slo.limit for slo in slos],
             slo_signs,
-            np.array(violation, float),
-            np.array(failed, bool),
-            tuple(o.result.reason for o in observations),
-            np.array(censored, bool),
+            np.array([score.violation for score in scores], float),
+            np.array([score.rank > 0 for score in scores], bool),
+            tuple(result.reason for result in results),
+            np.array([result.status is Status.STOPPED for result in results], bool),
         )
 
     def __len__(self) -> int:
@@ -203,6 +196,17 @@ class Targets:
         out[ran] = worst + 0.1 * np.minimum(self.violation[ran], 1.0)
         out[self.failed] = worst + 0.1
         return out
+
+
+def _limited(measured: Sequence[Mapping[str, float]], slos: Sequence[Limit]) -> Array:
+    """The SLOs' metrics, ``(n, k)``, in their own sign."""
+    values = [[metrics.get(slo.metric, np.nan) for slo in slos] for metrics in measured]
+    columns = np.array(values, float).reshape(len(measured), len(slos))
+    for slo, column in zip(slos, columns.T, strict=True):
+        unknown = np.isnan(column)
+        if unknown.any() and not unknown.all():
+            column[unknown] = column[~unknown].max() if slo.at_most else column[~unknown].min()
+    return columns
 
 
 def log_scale(values: Array, sign: float = 1.0) -> tuple[Array, bool]:

@@ -153,9 +153,9 @@ class GPOptimizer(BaseOptimizer):
         """The objectives of the feasible trials (of all where none is), shape ``(k, m)``."""
         if any(known.noise):
             observed = model.observed[: len(known.noise)]
-            values = np.column_stack([p.expected()[observed] for p in posteriors])
+            values = np.array([p.expected()[observed] for p in posteriors]).T
         else:
-            values = np.column_stack(known.objectives)
+            values = np.array(known.objectives).T
         return values[known.feasible] if known.feasible.any() else values
 
     def _value_of_one(self, p: Posterior, incumbent: float, ok: Array, logged: bool) -> Array:
