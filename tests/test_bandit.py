@@ -221,3 +221,53 @@ def test_inner_optimizers_have_seeds_of_their_own():
     CloudBandit(problem, lambda p: seen.append((p.domain.names, p.seed)) or RANDOM(p))
     assert [names for names, _ in seen] == [("a",), ("b",), ("c",)]
     assert len({seed for _, seed in seen}) == 3
+
+
+def fronts(sizes, slos=()):
+    spaces = {name: [{"x": i} for i in range(size)] for name, size in sizes.items()}
+    return Problem(Domain(spaces), SLOGoal(("usd_per_h", "ttft_ms"), slos))
+
+
+def test_with_several_objectives_the_arm_that_widens_the_front_least_goes():
+    """``cheap`` and ``fast`` hold an end each; ``between`` is dominated by both, though it beats each in one objective."""
+
+    def verdict(candidate, number):
+        wiggle = 1 + candidate["x"] / 1000
+        usd, ms = {"cheap": (1.0, 50.0), "fast": (50.0, 1.0), "between": (60.0, 60.0), "late": (1.0, 1.0)}[
+            candidate.arm[0]
+        ]
+        return Result(
+            metrics={"usd_per_h": usd * wiggle, "ttft_ms": ms * wiggle, "tpot_ms": 9.0 * (candidate.arm == ("late",))}
+        )
+
+    problem = fronts(dict.fromkeys(("fast", "between", "cheap"), 40))
+    bandit = CloudBandit.for_budget(problem, RANDOM, 11)
+    told = drive(bandit, problem, 99, verdict)
+    assert set(by_arm(told)[3:7]) == {"fast", "cheap"}
+    with_slo = fronts(dict.fromkeys(("fast", "late", "between", "cheap"), 40), ("tpot_ms<=5",))
+    bandit = CloudBandit.for_budget(with_slo, RANDOM, 26)
+    told = by_arm(drive(bandit, with_slo, 99, verdict))
+    assert set(told[4:10]) == {"fast", "between", "cheap"}, "an arm that never serves goes first, whatever it promises"
+    assert set(told[10:18]) == {"fast", "cheap"}
+
+
+def test_of_arms_that_add_nothing_the_one_with_the_least_front_goes():
+    """Both are dominated by ``best``; ``worse`` by ``bad`` too."""
+    of = {"best": 1.0, "bad": 5.0, "worse": 25.0}
+    problem = fronts(dict.fromkeys(of, 40))
+
+    def verdict(candidate, number):
+        value = of[candidate.arm[0]] + candidate["x"] / 100
+        return Result(metrics={"usd_per_h": value, "ttft_ms": value})
+
+    bandit = CloudBandit.for_budget(problem, RANDOM, 11)
+    told = by_arm(drive(bandit, problem, 99, verdict))
+    assert set(told[3:7]) == {"best", "bad"}
+    assert set(told[7:]) == {"best"}
+
+
+def test_a_world_of_failures_drops_arms_as_with_one_objective():
+    problem = fronts({"a": 40, "b": 40, "c": 40})
+    bandit = CloudBandit.for_budget(problem, RANDOM, 11)
+    told = by_arm(drive(bandit, problem, 99, lambda c, n: Result(Status.FAILED)))
+    assert set(told[7:]) == {"a"}, "of equal arms the later one goes"

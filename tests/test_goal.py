@@ -6,12 +6,16 @@ from hypothesis import strategies as st
 
 from cloudbandit import SLO, Candidate, Observation, Result, SLOGoal, Status, Trial
 from cloudbandit.core.errors import UnknownNameError, UsageError
-from cloudbandit.core.goal import best, front, least_bad, losses
+from cloudbandit.core.goal import best, front, least_bad
 from cloudbandit.core.metrics import resolve_metric
 
 
 def observed(goal, *results):
     return [Observation(Trial(i, Candidate("a", {"x": i})), r, goal.score(r)) for i, r in enumerate(results)]
+
+
+def losses(goal, told):
+    return goal.targets(told).losses.tolist()
 
 
 def test_slo_parses_and_prints():
@@ -45,8 +49,8 @@ def test_scores_order_feasible_before_violating_before_failed(cases):
         assert incumbent.result.metrics["cost_usd"] == min(
             o.result.metrics["cost_usd"] for o in told if o.score.feasible
         )
-        worst_feasible = max(x for o, x in zip(told, losses(told), strict=True) if o.score.feasible)
-        assert all(x >= 0 for x in losses(told))
+        worst_feasible = max(x for o, x in zip(told, losses(goal, told), strict=True) if o.score.feasible)
+        assert all(x >= 0 for x in losses(goal, told))
         assert worst_feasible == max(o.result.metrics["cost_usd"] for o in told if o.score.feasible)
 
 
@@ -54,9 +58,9 @@ def test_failed_trials_have_their_charge_or_the_worst_so_far():
     cost, speed = SLOGoal("cost_usd"), SLOGoal("ttft_ms")
     ok = Result(metrics={"cost_usd": 4.0, "ttft_ms": 4.0})
     failed = Result(Status.FAILED, spent_usd=9.0, seconds=60.0)
-    assert losses(observed(cost, ok, failed)) == [4.0, 9.0]
-    assert losses(observed(SLOGoal("runtime_s"), failed)) == [60.0]
-    assert losses(observed(speed, failed, ok, failed)) == [0.0, 4.0, 4.0]
+    assert losses(cost, observed(cost, ok, failed)) == [4.0, 9.0]
+    assert losses(SLOGoal("runtime_s"), observed(SLOGoal("runtime_s"), failed)) == [60.0]
+    assert losses(speed, observed(speed, failed, ok, failed)) == [0.0, 4.0, 4.0]
     per_hour = SLOGoal("usd_per_h")
     assert per_hour.score(failed).values == (), "a rate is no charge"
 
@@ -65,7 +69,7 @@ def test_a_violating_trial_never_beats_a_feasible_one():
     goal = SLOGoal("cost_usd", ("ttft_ms<=10",))
     cheap_but_slow = Result(metrics={"cost_usd": 1.0, "ttft_ms": 20.0})
     dear = Result(metrics={"cost_usd": 50.0, "ttft_ms": 5.0})
-    a, b = losses(observed(goal, dear, cheap_but_slow))
+    a, b = losses(goal, observed(goal, dear, cheap_but_slow))
     assert a == 50.0
     assert b > a
     told = observed(goal, cheap_but_slow)
@@ -83,7 +87,7 @@ def test_losses_of_a_prefix_are_a_prefix_of_the_losses():
         Result(metrics={"x": 1.0, "y": 9.0}),
     )
     for n in range(1, 5):
-        assert losses(told[:n]) == losses(told)[:n]
+        assert losses(goal, told[:n]) == losses(goal, told)[:n]
 
 
 def test_uninformative_results_have_no_score():
@@ -91,8 +95,8 @@ def test_uninformative_results_have_no_score():
     for status in (Status.UNAVAILABLE, Status.INTERRUPTED, Status.LOST):
         assert goal.score(Result(status)) is None
         assert not status.informative
-    with pytest.raises(UsageError, match="no loss"):
-        losses(observed(goal, Result(Status.LOST)))
+    with pytest.raises(UsageError, match="teaches an optimizer nothing"):
+        losses(goal, observed(goal, Result(Status.LOST)))
 
 
 def test_an_ok_result_without_the_metric_is_a_bug():

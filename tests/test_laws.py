@@ -5,9 +5,13 @@ from dataclasses import replace
 import pytest
 
 from cloudbandit import CloudBandit, Result, Status, make_factory
-from cloudbandit.optimizers.registry import all_names, history_of
+from cloudbandit.core.errors import UsageError
+from cloudbandit.optimizers.coordinate import CoordinateDescent
+from cloudbandit.optimizers.donors import PriceOrder
+from cloudbandit.optimizers.gp import GPOptimizer
+from cloudbandit.optimizers.registry import all_names, history_of, objectives_of
 from cloudbandit.testing import OptimizerLaws, toy_value
-from cloudbandit.testing.problems import drive, observe
+from cloudbandit.testing.problems import TWO, drive, listed_problem, observe
 
 
 def _equipped(problem, name):
@@ -103,3 +107,24 @@ def test_every_named_method_is_held_to_the_laws():
     held = {cls.law_of for cls in globals().values() if hasattr(cls, "law_of")}
     skipped = {"single-arm", "cloudbandit:skopt", "cloudbandit:random", "cloudbandit:random-wor"}
     assert set(all_names()) - held - skipped == set()
+
+
+@pytest.mark.parametrize("name", all_names())
+def test_two_objectives_are_refused_by_name_before_the_first_trial_or_searched(name):
+    problem = _equipped(listed_problem(0, TWO), name)
+    if objectives_of(name) == "several":
+        assert make_factory(name, 16)(problem).ask(1)
+        return
+    with pytest.raises(
+        UsageError, match=rf"{name.removeprefix('cloudbandit:')} aims at one.*cost_usd, output_tok_per_s.*gp-ard"
+    ):
+        make_factory(name, 16)(problem)
+
+
+def test_a_class_that_aims_at_one_objective_refuses_several():
+    for made in (CoordinateDescent, PriceOrder):
+        assert made.objectives == "one"
+        with pytest.raises(UsageError, match="aims at one objective"):
+            made(listed_problem(0, TWO))
+    with pytest.raises(UsageError, match="stop is a rule for one objective"):
+        GPOptimizer(listed_problem(0, TWO), stop=0.1)

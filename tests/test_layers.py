@@ -19,6 +19,7 @@ CORE = [
     "listing",
     "space",
     "_configspace",
+    "targets",
     "goal",
     "front",
     "curve",

@@ -7,11 +7,15 @@ import pytest
 
 from cloudbandit import Domain, Problem, Result, SLOGoal, Status, make_factory
 from cloudbandit.core.errors import UsageError
-from cloudbandit.core.goal import losses
+from cloudbandit.core.front import hypervolume
 from cloudbandit.optimizers.donors import Portfolio, donor_matrix
 from cloudbandit.optimizers.per_arm import RisingBandits
 from cloudbandit.optimizers.rbf import _interpolate
 from cloudbandit.testing.problems import candidates, drive, observe
+
+
+def losses(told):
+    return [o.score.values[0] for o in told]
 
 
 def problem_of(sizes, **options):
@@ -221,3 +225,45 @@ def test_a_model_learns_which_configs_fail():
     for name in ("gp", "gp-ard"):
         assert best[name] < best["random-wor"] - 0.2
         assert failed[name] < failed["random-wor"] - 0.1
+
+
+@pytest.mark.parametrize("slos", [(), ("ttft_ms<=30",)])
+def test_methods_that_search_a_front_beat_random(slos):
+    """3 × 49 configs; what is fast is dear, and the arms pay differently: 20 trials, 5 seeds, the mean hypervolume."""
+    grid = [{"x": i, "y": j} for i, j in itertools.product(range(7), repeat=2)]
+    domain = Domain({"a": grid, "b": grid, "c": grid})
+
+    def measured(c, number):
+        waste = 1 + {"a": 0, "b": 1, "c": 2}[c.arm[0]] + (c["y"] - 2) ** 2 / 4
+        return Result(metrics={"usd_per_h": waste * 2.0 ** c["x"], "ttft_ms": waste * 64 / 2.0 ** c["x"]})
+
+    def mean_volume(name):
+        out = []
+        for seed in range(5):
+            problem = Problem(domain, SLOGoal(("usd_per_h", "ttft_ms"), slos), seed)
+            told = drive(make_factory(name, 20)(problem), problem, 20, measured)
+            values = [o.score.values for o in told if o.score.feasible]
+            out.append(hypervolume(np.log(values) if values else np.empty((0, 2)), np.log([700.0, 700.0])))
+        return np.mean(out)
+
+    random = mean_volume("random-wor")
+    for name in ("gp", "gp-ard", "gp-lcb", "rbf", "cloudbandit:gp"):
+        assert mean_volume(name) > random, name
+    assert mean_volume("gp-ard") > 1.1 * random
+
+
+def test_exhaustive_search_is_spread_for_several_objectives_and_in_order_for_one():
+    problem = problem_of({"a": 100})
+    order = [c["x"] for c in candidates(drive(make_factory("exhaustive")(problem), problem, 100, values(lambda c: 1)))]
+    assert order == list(range(100))
+    several = Problem(problem.domain, SLOGoal(("usd_per_h", "ttft_ms")))
+    told = drive(
+        make_factory("exhaustive")(several),
+        several,
+        100,
+        lambda c, n: Result(metrics={"usd_per_h": 1.0, "ttft_ms": 1.0}),
+    )
+    spread = [c["x"] for c in candidates(told)]
+    assert sorted(spread) == order
+    for n in (5, 10, 20):
+        assert max(np.diff([0, *sorted(spread[:n]), 100])) <= 3 * 100 / n, "no large part is left out"

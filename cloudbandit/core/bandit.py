@@ -16,21 +16,28 @@ What the paper leaves open is decided here, and tested:
 * A bandit told the history of a smaller budget goes on as one of its own budget would: evaluations beyond an arm's pull count for
   its next one.
 * Scores are compared whole: feasible before SLO-violating before failed. Of equal arms, the later one goes.
+* With several objectives the arm goes whose trials widen the common front least: by the hypervolume that would be missing without
+  them, on the log scale where an objective is positive, behind which lies what is a little worse than the worst seen. Of arms
+  that widen it equally little, e.g. not at all, the one whose own front is the least goes. An arm where nothing is feasible
+  goes before all of them.
 """
 
 from __future__ import annotations
 
 import functools
 import math
-from collections.abc import Collection, Sequence
+from collections.abc import Callable, Collection, Sequence
 from dataclasses import dataclass
 
 import numpy as np
 
 from cloudbandit.core.base import BaseOptimizer
 from cloudbandit.core.errors import BudgetError
+from cloudbandit.core.front import hypervolume, reference_behind
+from cloudbandit.core.goal import targets_of
 from cloudbandit.core.protocols import Factory, Optimizer, Problem
 from cloudbandit.core.rest import Offers, rouse
+from cloudbandit.core.targets import log_scale
 from cloudbandit.core.trial import Candidate, Observation, Score
 
 
@@ -145,6 +152,7 @@ class CloudBandit(BaseOptimizer):
         self._done = dict.fromkeys(names, 0)  # informative tells in this round
         self._used = 0
         self._best: dict[str, Score] = {}
+        self._counted: list[Observation] = []  # what `_best` is the best of
         self._seen: dict[str, set[Candidate]] = {name: set() for name in names}
         self._finished: set[str] = set()  # arms whose optimizer said it was finished
         self._waiting: dict[str, int] = dict.fromkeys(names, 0)  # pending per arm
@@ -229,6 +237,7 @@ class CloudBandit(BaseOptimizer):
         self._inner[arm].tell([observation])
         self._told[arm].append(observation)
         self._used += 1
+        self._counted.append(observation)
         self._seen[arm].add(observation.candidate)
         self._done[arm] += 1
         score = observation.score
@@ -264,7 +273,7 @@ class CloudBandit(BaseOptimizer):
         """Drop the worst arm and begin the next round; after the schedule, choose the next arm. False: nothing is left to try."""
         if self._round + 1 >= len(self._rounds):
             return self._go_on()
-        self._active.remove(max(self._active, key=self._badness))
+        self._active.remove(max(self._active, key=self._badness()))
         self._begin(self._active)
         return True
 
@@ -274,7 +283,8 @@ class CloudBandit(BaseOptimizer):
         open_ = [arm for arm in self.domain.names if not self._out(arm)]
         if not open_:
             return False
-        chosen = min(open_, key=lambda arm: (self._visits[arm], self._badness(arm)))
+        badness = self._badness()
+        chosen = min(open_, key=lambda arm: (self._visits[arm], badness(arm)))
         self._visits[chosen] += 1
         self._begin([chosen])
         return True
@@ -286,6 +296,32 @@ class CloudBandit(BaseOptimizer):
         self._round += 1
         self._order = self._shuffled()
 
-    def _badness(self, arm: str) -> tuple[bool, Score, int]:
-        score = self._best.get(arm, Score(2, math.inf, ()))
-        return arm not in self._best, score, self.domain.names.index(arm)
+    def _badness(self) -> Callable[[str], tuple[bool, Score, int]]:
+        """The order of arms, the best first."""
+        position = {name: i for i, name in enumerate(self.domain.names)}
+        none = Score(2, math.inf, ())
+        shares = self._shares() if len(self.problem.goal.metrics) > 1 else {}
+
+        def badness(arm: str) -> tuple[bool, Score, int]:
+            score = self._best.get(arm, none)
+            if arm in shares:  # something is feasible: several objectives are judged by the front, not in turn
+                score = Score(0, 0.0, tuple(-share for share in shares[arm]))
+            return arm not in self._best, score, position[arm]
+
+        return badness
+
+    def _shares(self) -> dict[str, tuple[float, float]]:
+        """Per arm where something is feasible: the hypervolume only it adds to that of all arms, and its own."""
+        targets = targets_of(self.problem.goal, self._counted)
+        columns = zip(targets.objectives[targets.feasible].T, targets.signs.tolist(), strict=True)
+        values = np.column_stack([log_scale(column, sign)[0] for column, sign in columns])
+        arms = np.array([o.arm for o in self._counted])[targets.feasible]
+        if not len(arms):
+            return {}
+        reference = reference_behind(values)
+        total = hypervolume(values, reference)
+        return {
+            arm: (total - hypervolume(values[arms != arm], reference), hypervolume(values[arms == arm], reference))
+            for arm in self.domain.names
+            if (arms == arm).any()
+        }

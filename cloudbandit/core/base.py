@@ -8,28 +8,38 @@ from __future__ import annotations
 from abc import ABC, abstractmethod
 from collections import Counter
 from collections.abc import Collection, Sequence
-from typing import Any
+from typing import Any, Literal
 
 import numpy as np
 
 from cloudbandit.core.errors import UsageError
+from cloudbandit.core.goal import targets_of
 from cloudbandit.core.protocols import Problem
 from cloudbandit.core.rest import Offers, Rests
+from cloudbandit.core.targets import Targets
 from cloudbandit.core.trial import Candidate, Observation, Status
 
 
 class BaseOptimizer(ABC):
-    """Write `_suggest`; optionally `_learn`.
+    """Write `_suggest`; optionally `_learn`. A method that aims at one objective says ``objectives = "one"``, and refuses a
+    goal with several before the first trial.
 
     To obey the seed and resume laws, ``_suggest`` must be a function of ``self.problem``, ``self.observations`` (the
-    informative tells, in order), ``self.turn`` and ``self.pending`` alone. Draw only from ``self.rng()``.
+    informative tells, in order), ``self.targets`` (what the goal makes of them), ``self.turn`` and ``self.pending`` alone. Draw
+    only from ``self.rng()``.
     """
 
     repeats: bool = False
     exact_resume: bool = True
     anytime: bool = True
+    objectives: Literal["one", "several"] = "several"
 
     def __init__(self, problem: Problem) -> None:
+        if self.objectives == "one" and len(problem.goal.metrics) > 1:
+            raise UsageError(
+                f"{type(self).__name__} aims at one objective, and the goal has {', '.join(problem.goal.metrics)}; "
+                "cure: one of them, with SLOs on the others, or an optimizer that searches a front"
+            )
         self.problem = problem
         self.domain = problem.domain
         self.observations: list[Observation] = []
@@ -37,6 +47,7 @@ class BaseOptimizer(ABC):
         self._tells = 0
         self._rests = Rests()
         self._shunned: set[Candidate] = set()  # UNAVAILABLE when last asked for
+        self._targets: Targets | None = None
         self._taken: np.ndarray[Any, Any] | None = None
 
     # ── the two verbs ──
@@ -114,6 +125,13 @@ class BaseOptimizer(ABC):
     def rng(self, *key: int) -> np.random.Generator:
         """A generator that depends on the seed and on ``key`` (by default on the turn)."""
         return np.random.default_rng((self.problem.seed, *(key or (self.turn,))))
+
+    @property
+    def targets(self) -> Targets:
+        """What there is to learn from ``self.observations``, row by row in that order; made once per tell."""
+        if self._targets is None or len(self._targets) < len(self.observations):
+            self._targets = targets_of(self.problem.goal, self.observations)
+        return self._targets
 
     @property
     def free(self) -> np.ndarray[Any, Any]:

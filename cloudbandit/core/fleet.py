@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -10,8 +10,9 @@ import numpy as np
 from cloudbandit.core.curve import LoadCurve, max_users, prefix, replicas_for
 from cloudbandit.core.errors import UnknownNameError, UsageError
 from cloudbandit.core.goal import SLO
-from cloudbandit.core.metrics import FAILURES, better, names, resolve_metric
-from cloudbandit.core.trial import Result, Score, Status
+from cloudbandit.core.metrics import FAILURES, better, names, of_fleet, resolve_metric
+from cloudbandit.core.targets import Targets
+from cloudbandit.core.trial import Observation, Result, Score, Status
 
 USD_PER_H = "usd_per_h"
 TOKENS = "output_tok_per_s"
@@ -92,6 +93,25 @@ class FleetGoal:
         known = {name: value for name, value in lowest.items() if np.isfinite(value)}
         violation = min(sum(slo.violation(known) for slo in self.slos), _MOST_VIOLATION)
         return Score(0, max(violation, 1e-9), (curve.usd_per_h * (self.users or self.tokens_per_s or 1.0),))
+
+    def targets(self, observations: Sequence[Observation]) -> Targets:
+        """What an optimizer learns from: the fleet's cost, and the SLOs' metrics at the *lowest* load, which alone decides
+        whether a fleet of such machines is feasible. (A result's own metrics are those of its last load, which may violate.)
+
+        Raises:
+            UsageError: an uninformative observation.
+        """
+        decisive = [slo for slo in self.slos if self.users is not None or not of_fleet(slo.metric)]
+        return Targets.of(observations, self.metrics, decisive, measured=self._at_the_lowest_load)
+
+    def _at_the_lowest_load(self, observation: Observation) -> Mapping[str, float]:
+        """Throughputs are the fleet's, as `cloudbandit.core.curve.meets` takes them."""
+        if observation.result.status is not Status.OK:
+            return {}
+        curve = LoadCurve.of_result(observation.result)
+        share = {slo.metric: (self.users or 1) / curve.loads[0] if of_fleet(slo.metric) else 1.0 for slo in self.slos}
+        values = {name: float(curve.values(name)[0]) * times for name, times in share.items()}
+        return {name: value for name, value in values.items() if np.isfinite(value)}
 
 
 def metric_name(name: str) -> str:

@@ -7,12 +7,13 @@ from __future__ import annotations
 
 import math
 import re
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any, Protocol
 
 from cloudbandit.core.errors import UsageError
 from cloudbandit.core.metrics import charge, check_direction
+from cloudbandit.core.targets import Targets
 from cloudbandit.core.trial import Observation, Result, Score, Status
 
 _EPS = 1e-12
@@ -54,7 +55,7 @@ class SLO:
 
 
 class Goal(Protocol):
-    """What a study needs from a goal."""
+    """What a study needs from a goal. It may also define ``targets(observations)``; see `targets_of`."""
 
     @property
     def metrics(self) -> tuple[str, ...]:
@@ -130,6 +131,14 @@ class SLOGoal:
         known = [getattr(result, c) for c in charges if c]
         return Score(1, 0.0, tuple(known) if len(known) == len(charges) else ())
 
+    def targets(self, observations: Sequence[Observation]) -> Targets:
+        """What an optimizer learns from these observations.
+
+        Raises:
+            UsageError: an uninformative one among them.
+        """
+        return Targets.of(observations, self.metrics, self.slos, self.signs)
+
     def _values(self, result: Result) -> tuple[float, ...]:
         return tuple(sign * result.metrics[m] for sign, m in zip(self.signs, self.metrics, strict=True))
 
@@ -144,29 +153,15 @@ def own_sign(goal: Goal, values: Sequence[float]) -> tuple[float, ...]:
     return tuple(sign * value for sign, value in zip(signs, values, strict=True))
 
 
-def losses(observations: Sequence[Observation]) -> list[float]:
-    """One number per observation for an optimizer that knows only numbers; smaller is better.
+def targets_of(goal: Goal, observations: Sequence[Observation]) -> Targets:
+    """What an optimizer learns from. A goal without a method ``targets`` gets the default: its scores, and its SLOs on the
+    results' metrics.
 
-    With several objectives the first counts. A feasible trial has its value. A trial that violates SLOs has the largest
-    value seen so far times (1 + violation), so that it never beats a feasible one. A failed trial has its charge, or the
-    worst loss seen so far (0 where nothing was seen). "So far" makes each entry a function of the earlier ones alone.
+    Raises:
+        UsageError: an uninformative observation.
     """
-    out: list[float] = []
-    largest: float | None = None
-    worst: float | None = None
-    for o in observations:
-        score = o.score
-        if score is None:
-            raise UsageError(f"trial {o.trial.number} ended {o.result.status}, which has no loss")
-        value = score.values[0] if score.values else None
-        if score.rank == 0 and value is not None:
-            largest = value if largest is None else max(largest, value)
-            if score.violation > 0:
-                value = largest + abs(largest) * min(score.violation, 1e3)
-        loss = value if value is not None else worst if worst is not None else 0.0
-        worst = loss if worst is None else max(worst, loss)
-        out.append(loss)
-    return out
+    own: Callable[[Sequence[Observation]], Targets] | None = getattr(goal, "targets", None)
+    return own(observations) if own else Targets.of(observations, goal.metrics, goal.slos, getattr(goal, "signs", None))
 
 
 def best(observations: Iterable[Observation]) -> Observation | None:

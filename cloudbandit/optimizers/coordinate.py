@@ -15,7 +15,6 @@ import numpy as np
 
 from cloudbandit.core.base import BaseOptimizer
 from cloudbandit.core.errors import SpaceError
-from cloudbandit.core.goal import losses
 from cloudbandit.core.protocols import Problem
 from cloudbandit.core.trial import Candidate, Observation
 
@@ -24,6 +23,8 @@ _ARM = ""  # the coordinate that stands for the arm
 
 class CoordinateDescent(BaseOptimizer):
     """Needs a domain that can be enumerated."""
+
+    objectives = "one"
 
     def __init__(self, problem: Problem) -> None:
         super().__init__(problem)
@@ -42,7 +43,7 @@ class CoordinateDescent(BaseOptimizer):
         return next((c for c in self._line if c in free), None) if self._line else None
 
     def _learn(self, observation: Observation) -> None:
-        self._known[observation.candidate] = losses(self.observations)[-1]
+        self._known[observation.candidate] = float(self.targets.losses[-1])
         self._move()
 
     def _give_back(self, observation: Observation) -> None:

@@ -14,7 +14,7 @@ import numpy as np
 
 from cloudbandit.core.base import BaseOptimizer
 from cloudbandit.core.errors import SpaceError, UsageError, need
-from cloudbandit.core.goal import losses
+from cloudbandit.core.goal import Goal, targets_of
 from cloudbandit.core.known import History
 from cloudbandit.core.protocols import Factory, Problem
 from cloudbandit.core.rest import rouse
@@ -34,7 +34,7 @@ def donor_matrix(problem: Problem) -> Array:
     if known is None or known[0] is not problem.history:
         while len(_matrices) >= 4:
             del _matrices[next(iter(_matrices))]
-        known = _matrices[id(problem.history)] = (problem.history, _by_key(problem.history))
+        known = _matrices[id(problem.history)] = (problem.history, _by_key(problem.goal, problem.history))
     rows = [[values.get(c.key, np.nan) for c in problem.domain.candidates] for values in known[1].values()]
     matrix = np.array(rows, dtype=float).reshape(len(rows), len(problem.domain))
     usable = ~np.isnan(matrix).all(axis=1)
@@ -49,11 +49,11 @@ def donor_matrix(problem: Problem) -> Array:
 _matrices: dict[int, tuple[Mapping[str, History], dict[str, dict[str, float]]]] = {}
 
 
-def _by_key(history: Mapping[str, History]) -> dict[str, dict[str, float]]:
+def _by_key(goal: Goal, history: Mapping[str, History]) -> dict[str, dict[str, float]]:
     out = {}
     for name, observations in history.items():
         told = [o for o in observations if o.score is not None]
-        values = dict(zip((o.candidate.key for o in told), losses(told), strict=True))
+        values = dict(zip((o.candidate.key for o in told), targets_of(goal, told).losses.tolist(), strict=True))
         positive = {key: value for key, value in values.items() if value > 0}
         if positive:
             least = min(positive.values())
@@ -63,6 +63,8 @@ def _by_key(history: Mapping[str, History]) -> dict[str, dict[str, float]]:
 
 class _Ordered(BaseOptimizer):
     """Tries configs in a fixed order."""
+
+    objectives = "one"
 
     def __init__(self, problem: Problem) -> None:
         super().__init__(problem)
@@ -134,6 +136,8 @@ class Oracle(_Ordered):
 class SingleArm(BaseOptimizer):
     """Control ``single-arm``: search only the arm that wins most of the other workloads."""
 
+    objectives = "one"
+
     def __init__(self, problem: Problem, inner: Factory) -> None:
         super().__init__(problem)
         matrix = donor_matrix(problem)
@@ -186,6 +190,8 @@ class ForestPredictor(BaseOptimizer):
     Source: in the manner of PARIS (Yadwadkar et al., SoCC 2017): a fingerprint on reference machines, then a forest.
     """
 
+    objectives = "one"
+
     def __init__(self, problem: Problem) -> None:
         super().__init__(problem)
         need("sklearn.ensemble", "skopt", "the optimizer forest")
@@ -221,7 +227,7 @@ class ForestPredictor(BaseOptimizer):
     def _predict(self) -> Array:
         from sklearn.ensemble import RandomForestRegressor
 
-        told = dict(zip((o.candidate.key for o in self.observations), losses(self.observations), strict=True))
+        told = dict(zip((o.candidate.key for o in self.observations), self.targets.losses.tolist(), strict=True))
         used = [i for i in self._references if told.get(self.domain.candidates[i].key, 0.0) > 0]
         mine = np.log([told[self.domain.candidates[i].key] for i in used]) if used else np.zeros(0)
         theirs = self._matrix[:, used]

@@ -2,14 +2,15 @@
 
 For each of several length scales it keeps V = L⁻¹K(X, C), where LLᵀ = K(X, X) + jitter·I, C are all candidates and X the
 observed ones. A new observation appends one row to V and one to L⁻¹ (a rank-one update of the posterior), which costs
-O(n·N); nothing is ever refitted. The posterior covariance does not depend on the targets, so several targets (the
-objective, each SLO's metric) share one V.
+O(n·N); nothing is ever refitted. The posterior covariance does not depend on the targets, so several targets (each
+objective, each SLO's metric) share one V. An observation may be noisy, by a variance of its own, and a candidate observed
+several times.
 
 Model, per length scale: constant mean with a flat prior (generalised least squares), Matérn-5/2 kernel, signal variance
 with an inverse-gamma prior integrated out by its mode; length scales are weighted by their marginal likelihood.
 Length scales are shared by all columns, or, since most parameters matter little and one does not know which, also drawn per
 group of columns (automatic relevance determination: RW section 5.1), as importance samples from a log-uniform prior.
-Sources: Rasmussen & Williams, "Gaussian Processes for Machine Learning" (2006), eqs. 2.25 to 2.26, 2.41 to 2.43, 4.17,
+Sources: Rasmussen & Williams, "Gaussian Processes for Machine Learning" (2006), eqs. 2.20 to 2.26, 2.41 to 2.43, 4.17,
 5.1, 5.8; Snoek et al., NIPS 2012 (acquisition integrated over hyperparameters).
 """
 
@@ -42,11 +43,20 @@ def relevance_scales(groups: int, candidates: int) -> Array:
 
 
 class Posterior(NamedTuple):
-    """Per length scale (first axis, S of them): weights ``(S,)``, mean and standard deviation ``(S, N)``."""
+    """Per length scale (first axis, S of them): weights ``(S,)``, mean and standard deviation ``(S, N)`` of what is measured,
+    without the noise."""
 
     weight: Array
     mean: Array
     sd: Array
+
+    def expected(self) -> Array:
+        """The mean over length scales, shape ``(N,)``."""
+        return np.asarray(self.weight @ self.mean)
+
+    def at(self, candidates: np.ndarray[Any, Any]) -> Posterior:
+        """Of these candidates alone."""
+        return Posterior(self.weight, self.mean[:, candidates], self.sd[:, candidates])
 
 
 class CandidateGP:
@@ -85,12 +95,17 @@ class CandidateGP:
         self._ones_v = np.zeros((scales, total))  # 1ᵀL⁻ᵀV
         self._ones = np.zeros((scales, capacity))  # L⁻¹1
         self.observed: list[int] = []
+        self.noise: list[float] = []
 
     def __len__(self) -> int:
         return len(self.observed)
 
-    def add(self, candidate: int) -> None:
-        """Observe candidate number ``candidate`` (targets come later, in `posterior`)."""
+    def add(self, candidate: int, noise: float = 0.0) -> None:
+        """Observe candidate number ``candidate``, maybe once more (targets come later, in `posterior`).
+
+        Args:
+            noise: variance of the observation's error, as a share of the prior variance.
+        """
         n = len(self.observed)
         if n == self._v.shape[1]:
             self._grow()
@@ -98,7 +113,7 @@ class CandidateGP:
         k = (1.0 + r + r * r / 3.0) * np.exp(-r)  # Matérn-5/2, RW eq. 4.17
         v, inverse = self._v[:, :n], self._inverse[:, :n, :n]
         row = v[:, :, candidate]  # L⁻¹k(X, x)
-        pivot = np.sqrt(np.maximum(1.0 + _JITTER - np.einsum("sn,sn->s", row, row), _JITTER * 0.5))
+        pivot = np.sqrt(np.maximum(1.0 + _JITTER + noise - np.einsum("sn,sn->s", row, row), _JITTER * 0.5))
         new = (k - np.matmul(row[:, None, :], v)[:, 0]) / pivot[:, None]
         self._v[:, n] = new
         self._inverse[:, n, :n] = -np.matmul(row[:, None, :], inverse)[:, 0] / pivot[:, None]
@@ -108,6 +123,7 @@ class CandidateGP:
         self._ones[:, n] = (1.0 - np.einsum("sn,sn->s", row, self._ones[:, :n])) / pivot
         self._ones_v += self._ones[:, n, None] * new
         self.observed.append(candidate)
+        self.noise.append(noise)
 
     def _distance(self, candidate: int) -> Array:
         """√5 times the scaled distance of every candidate from this one, shape ``(S, N)``."""
@@ -122,15 +138,16 @@ class CandidateGP:
         return np.asarray(np.sqrt(5.0 * (self._scales**-2.0 @ squared)))
 
     def _informative(self) -> Array:
-        """How many observations were news: each counts by the share of its variance that those before it left, shape
-        ``(S,)``."""
+        """How many observations were news: each counts by the share of its variance, noise included, that those before it left,
+        shape ``(S,)``."""
         n = len(self.observed)
         pivots = 1.0 / np.einsum("snn->sn", self._inverse[:, :n, :n])
-        return np.asarray(np.minimum(pivots * pivots, 1.0).sum(axis=1))
+        return np.asarray(np.minimum(pivots * pivots / (1.0 + np.array(self.noise)), 1.0).sum(axis=1))
 
     def pop(self) -> None:
         """Forget the latest observation."""
         self.observed.pop()
+        self.noise.pop()
         n = len(self.observed)
         new = self._v[:, n]
         self._explained -= new * new
@@ -170,24 +187,3 @@ class CandidateGP:
         unexplained = np.maximum(1.0 - self._explained, 0.0) + (1.0 - self._ones_v) ** 2 / precision[:, None]
         sd = np.sqrt(variance[:, None] * np.maximum(unexplained, 1e-12))
         return Posterior(weight / weight.sum(), centre + scale * prediction, scale * sd)
-
-
-def expected_improvement(p: Posterior, incumbent: float) -> Array:
-    """EI of a minimisation, integrated over length scales, shape ``(N,)`` (Jones et al. 1998, eq. 15)."""
-    from scipy.special import ndtr
-
-    z = (incumbent - p.mean) / p.sd
-    density = np.exp(-0.5 * z * z) / np.sqrt(2.0 * np.pi)
-    return np.asarray(p.weight @ (p.sd * (z * ndtr(z) + density)))
-
-
-def lower_confidence_bound(p: Posterior, kappa: float) -> Array:
-    """κ·sd − mean, averaged over length scales, shape ``(N,)``; larger is better (Srinivas et al. 2010)."""
-    return np.asarray(p.weight @ (kappa * p.sd - p.mean))
-
-
-def probability_below(p: Posterior, limit: float) -> Array:
-    """P(target ≤ limit), shape ``(N,)``."""
-    from scipy.special import ndtr
-
-    return np.asarray(p.weight @ ndtr((limit - p.mean) / p.sd))

@@ -13,7 +13,6 @@ from typing import Any
 
 from cloudbandit.core.base import BaseOptimizer
 from cloudbandit.core.errors import need
-from cloudbandit.core.goal import losses
 from cloudbandit.core.parameter import Parameter
 from cloudbandit.core.protocols import Problem
 from cloudbandit.core.trial import Candidate, Value
@@ -29,6 +28,8 @@ class HyperoptOptimizer(BaseOptimizer):
     Args:
         startup: random trials before the model is used; by default 10, or 3 in a domain of one arm.
     """
+
+    objectives = "one"
 
     def __init__(self, problem: Problem, *, startup: int | None = None) -> None:
         super().__init__(problem)
@@ -85,7 +86,7 @@ class HyperoptOptimizer(BaseOptimizer):
         return options[int(self.rng(self.turn, 9).choice(len(options), p=weights / weights.sum()))]
 
     def _trials(self) -> Any:
-        known = losses(self.observations)
+        known = self.targets.losses.tolist()
         pairs = [*zip((o.candidate for o in self.observations), known, strict=True)]
         pairs += [(candidate, max(known)) for candidate in self.pending]  # a constant liar
         labels = list(self._domain.params)

@@ -12,7 +12,6 @@ from typing import Any
 
 from cloudbandit.core.base import BaseOptimizer
 from cloudbandit.core.errors import need
-from cloudbandit.core.goal import losses
 from cloudbandit.core.parameter import Parameter
 from cloudbandit.core.protocols import Problem
 from cloudbandit.core.trial import Candidate, Value
@@ -28,6 +27,8 @@ class OptunaOptimizer(BaseOptimizer):
     Args:
         startup: random trials before the model is used; by default 10, or 3 in a domain of one arm.
     """
+
+    objectives = "one"
 
     def __init__(self, problem: Problem, *, startup: int | None = None) -> None:
         super().__init__(problem)
@@ -69,7 +70,7 @@ class OptunaOptimizer(BaseOptimizer):
             study = optuna.create_study(sampler=sampler)
         finally:
             optuna.logging.set_verbosity(verbosity)
-        known = losses(self.observations)
+        known = self.targets.losses.tolist()
         for o, loss in zip(self.observations, known, strict=True):
             study.add_trial(self._told(o.candidate, loss))
         for candidate in self.pending:

@@ -8,7 +8,6 @@ import numpy as np
 
 from cloudbandit.core.base import BaseOptimizer
 from cloudbandit.core.errors import BudgetError
-from cloudbandit.core.goal import losses
 from cloudbandit.core.protocols import Factory, Optimizer, Problem
 from cloudbandit.core.rest import rouse
 from cloudbandit.core.trial import Candidate, Observation
@@ -76,6 +75,7 @@ class RisingBandits(PerArm):
     """
 
     anytime = False
+    objectives = "one"
 
     def __init__(self, problem: Problem, inner: Factory, budget: int | None = None, *, window: int = 3) -> None:
         super().__init__(problem, inner)
@@ -90,7 +90,7 @@ class RisingBandits(PerArm):
 
     def _learn(self, observation: Observation) -> None:
         super()._learn(observation)
-        loss = losses(self.observations)[-1]
+        loss = float(self.targets.losses[-1])
         gain = -math.log(loss) if loss > 0 else -loss
         curve = self._curve.get(observation.arm)
         if curve is None:

@@ -2,7 +2,8 @@
 
 A cubic RBF interpolant with a linear tail (a constant one while there are too few points) is fitted to the log of the values.
 The next config minimises a weighted sum of the interpolant, scaled to [0, 1], and of the distance to the nearest tried config,
-scaled and reversed; the weight cycles through 0.3, 0.5, 0.8, 0.95, from exploring to exploiting.
+scaled and reversed; the weight cycles through 0.3, 0.5, 0.8, 0.95, from exploring to exploiting. Several objectives are one
+number under weights that are drawn anew for each suggestion (`cloudbandit.core.targets.Targets.scalar`).
 
 Sources: Regis & Shoemaker, "A stochastic radial basis function method for the global optimization of expensive functions",
 INFORMS J. Comput. 19(4), 2007 (MSRSM and its weight cycle; second-hand); Gutmann 2001 (cubic interpolant);
@@ -16,8 +17,8 @@ from typing import Any
 import numpy as np
 
 from cloudbandit.core.base import BaseOptimizer
-from cloudbandit.core.goal import losses
 from cloudbandit.core.protocols import Problem
+from cloudbandit.core.targets import log_scale
 from cloudbandit.core.trial import Candidate
 from cloudbandit.optimizers.random_search import draw_nominal, draw_unseen
 
@@ -61,8 +62,7 @@ class RBFOptimizer(BaseOptimizer):
 
     def _merit(self, x: Array, options: Array) -> Array:
         """The merit of each option, smaller is better, shape ``(n,)``; the last rows of ``x`` are pending."""
-        y = np.array(losses(self.observations))
-        y = np.log(y) if y.min() > 0 else y
+        y = log_scale(self.targets.scalar(self.rng(self.turn, 11)))[0]
         y = np.minimum(
             y, np.median(y) + 3 * (np.median(y) - y.min()) + 1e-9
         )  # one terrible value must not bend the rest

@@ -13,7 +13,7 @@ from collections.abc import Callable
 from dataclasses import dataclass, field
 from importlib.metadata import entry_points
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 from cloudbandit.core.bandit import CloudBandit
 from cloudbandit.core.errors import UnknownNameError, UsageError
@@ -31,6 +31,7 @@ class Entry:
         target: ``module:attribute``, something called with the problem.
         inner: the name of the optimizer that is its second argument, if it takes one.
         budget: whether it takes the budget as a keyword.
+        objectives: ``"several"`` where it searches a front, ``"one"`` where it refuses a goal with several objectives.
         history: what it must be told of other workloads: ``""`` nothing, ``"others"`` all of them, ``"itself"`` the answer.
     """
 
@@ -43,6 +44,7 @@ class Entry:
     inner: str = ""
     budget: bool = False
     history: str = ""
+    objectives: Literal["one", "several"] = "one"
 
     def load(self) -> Callable[..., Optimizer]:
         module, _, attribute = self.target.partition(":")
@@ -59,14 +61,16 @@ BUILT_IN: dict[str, Entry] = {
             f"{_OWN}.random_search:RandomSearch",
             "uniform draws with replacement, arm first",
             "notebook of the CloudBandit data set (IBM, Apache-2.0)",
+            objectives="several",
         ),
         Entry(
             "random-wor",
             f"{_OWN}.random_search:RandomWithoutReplacement",
             "uniform draws without replacement",
             "folklore",
+            objectives="several",
         ),
-        Entry("exhaustive", f"{_OWN}.exhaustive:Exhaustive", "every config once", "folklore"),
+        Entry("exhaustive", f"{_OWN}.exhaustive:Exhaustive", "every config once", "folklore", objectives="several"),
         Entry(
             "coordinate",
             f"{_OWN}.coordinate:CoordinateDescent",
@@ -78,6 +82,7 @@ BUILT_IN: dict[str, Entry] = {
             f"{_OWN}.gp:GPOptimizer",
             "exact Gaussian process over the listed configs, expected improvement",
             "Jones et al. 1998; Rasmussen & Williams 2006; Snoek et al. 2012",
+            objectives="several",
         ),
         Entry(
             "gp-ard",
@@ -85,6 +90,7 @@ BUILT_IN: dict[str, Entry] = {
             "gp with a length scale per parameter, integrated by importance sampling",
             "Rasmussen & Williams 2006, section 5.1; Snoek et al. 2012",
             {"relevance": True},
+            objectives="several",
         ),
         Entry(
             "gp-lcb",
@@ -92,6 +98,7 @@ BUILT_IN: dict[str, Entry] = {
             "the same model, lower confidence bound (κ = 2)",
             "Srinivas et al., ICML 2010",
             {"acquisition": "lcb"},
+            objectives="several",
         ),
         Entry(
             "gp-x3",
@@ -99,6 +106,7 @@ BUILT_IN: dict[str, Entry] = {
             "one gp per provider, in turns",
             "Lazuka et al., IEEE CLOUD 2022 (x3)",
             inner="gp",
+            objectives="several",
         ),
         Entry(
             "cherrypick",
@@ -141,6 +149,7 @@ BUILT_IN: dict[str, Entry] = {
             f"{_OWN}.rbf:RBFOptimizer",
             "cubic radial basis functions over the listed configs, MSRSM",
             "Regis & Shoemaker 2007; Gutmann 2001; Costa & Nannicini 2018",
+            objectives="several",
         ),
         Entry(
             "rising-bandits",
@@ -231,6 +240,7 @@ _BANDIT_ENTRY = Entry(
     "cloudbandit.core.bandit:CloudBandit",
     "best-arm identification over providers, any of the others inside",
     "Lazuka et al., IEEE CLOUD 2022",
+    objectives="several",
 )
 
 
@@ -243,7 +253,7 @@ def _plugins() -> dict[str, Entry]:
     found = {}
     for point in entry_points(group=GROUP):
         summary = f"from the package {point.dist.name}" if point.dist else "from another package"
-        found[point.name] = Entry(point.name, point.value, summary, point.value)
+        found[point.name] = Entry(point.name, point.value, summary, point.value, objectives="several")
     return found
 
 
@@ -257,7 +267,7 @@ def make_factory(name: str, budget: int | None = None, *, growth: float = 2.0) -
 
     Raises:
         UnknownNameError: nobody knows the name.
-        UsageError: ``path.py:Class`` cannot be loaded.
+        UsageError: ``path.py:Class`` cannot be loaded; from the factory: several objectives for a method that aims at one.
     """
     if name == BANDIT or name.startswith(f"{BANDIT}:"):
         inner = make_factory(name.partition(":")[2] or INNER, None)
@@ -273,7 +283,18 @@ def make_factory(name: str, budget: int | None = None, *, growth: float = 2.0) -
         made = entry.load()
         options = entry.options | ({"budget": budget} if entry.budget else {})
         arguments = [make_factory(entry.inner)] if entry.inner else []
-        return lambda problem: made(problem, *arguments, **options)
+
+        def named(problem: Problem) -> Optimizer:
+            if entry.objectives == "one" and len(problem.goal.metrics) > 1:
+                several = [e.name for e in entries() if e.objectives == "several"]
+                raise UsageError(
+                    f"the optimizer {entry.name} aims at one objective, and the goal has "
+                    f"{', '.join(problem.goal.metrics)}; cure: one that searches a front ({', '.join(several)}), "
+                    "or one of the metrics with SLOs on the others"
+                )
+            return made(problem, *arguments, **options)
+
+        return named
     if ".py:" in name:
         return _from_file(name)
     known = [*BUILT_IN, *_plugins(), f"{BANDIT}:<inner>"]
@@ -286,6 +307,15 @@ def history_of(name: str) -> str:
         name = name.partition(":")[2]
     entry = BUILT_IN.get(name)
     return entry.history if entry else ""
+
+
+def objectives_of(name: str) -> Literal["one", "several"]:
+    """Whether the optimizer searches a front; see `Entry.objectives`. CloudBandit does where its inner optimizer does; one from a
+    file is taken to, and may refuse."""
+    while name.startswith(f"{BANDIT}:"):
+        name = name.partition(":")[2]
+    entry = BUILT_IN.get(name)
+    return entry.objectives if entry else "several"
 
 
 def all_names() -> list[str]:

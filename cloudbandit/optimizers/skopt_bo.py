@@ -14,8 +14,8 @@ import numpy as np
 
 from cloudbandit.core.base import BaseOptimizer
 from cloudbandit.core.errors import UnknownNameError, need
-from cloudbandit.core.goal import losses
 from cloudbandit.core.protocols import Problem
+from cloudbandit.core.targets import log_scale
 from cloudbandit.core.trial import Candidate
 from cloudbandit.optimizers.random_search import draw_nominal, draw_unseen
 
@@ -30,6 +30,8 @@ class SkoptOptimizer(BaseOptimizer):
         estimator: ``"GP"``, ``"RF"``, ``"ET"`` or ``"GBRT"``, as in scikit-optimize.
         initial: random points before the model is used; by default 3, or 1 in a domain of one arm.
     """
+
+    objectives = "one"
 
     def __init__(
         self, problem: Problem, *, estimator: Literal["GP", "RF", "ET", "GBRT"] = "GP", initial: int | None = None
@@ -67,8 +69,7 @@ class SkoptOptimizer(BaseOptimizer):
         from skopt.acquisition import gaussian_ei
         from skopt.utils import cook_estimator
 
-        y = np.array(losses(self.observations))
-        y = np.log(y) if y.min() > 0 else y
+        y = log_scale(self.targets.losses)[0]
         known = [o.candidate for o in self.observations]
         if self._pending:  # a constant liar: what is in flight comes out average
             known = [*known, *self.pending]

@@ -16,7 +16,6 @@ import numpy as np
 
 from cloudbandit.core.base import BaseOptimizer
 from cloudbandit.core.errors import need
-from cloudbandit.core.goal import losses
 from cloudbandit.core.protocols import Problem
 from cloudbandit.core.trial import Candidate
 from cloudbandit.optimizers.random_search import draw_nominal, draw_unseen
@@ -32,6 +31,8 @@ class SMACOptimizer(BaseOptimizer):
         initial: random points before the model is used; by default 5, or 2 in a domain of one arm.
         challengers: how many configs its own search looks at, where the domain cannot be listed.
     """
+
+    objectives = "one"
 
     def __init__(self, problem: Problem, *, initial: int | None = None, challengers: int = 500) -> None:
         super().__init__(problem)
@@ -70,7 +71,7 @@ class SMACOptimizer(BaseOptimizer):
 
         logging.getLogger("smac").setLevel(logging.ERROR)
         seed = int(self.rng(self.turn, 4).integers(2**31))
-        y = np.array(losses(self.observations))
+        y = self.targets.losses
         known = [*(o.candidate for o in self.observations), *self.pending]
         y = np.append(y, np.full(len(known) - len(y), y.mean()))  # a constant liar for what is in flight
         configurations = [self._flat.configuration(c) for c in known]

@@ -7,7 +7,7 @@
             return MyOptimizer(problem)
 
 pytest collects one test per law. What the optimizer declares (``repeats``, ``exact_resume``) decides how strictly it is
-held to them.
+held to them. One that does not refuse a goal with several objectives when it is made is held to them on two as well.
 """
 
 from __future__ import annotations
@@ -18,9 +18,10 @@ from collections import Counter
 
 import numpy as np
 
+from cloudbandit.core.errors import UsageError
 from cloudbandit.core.protocols import Optimizer, Problem
 from cloudbandit.core.trial import Candidate, Observation, Result, Status
-from cloudbandit.testing.problems import candidates, drive, listed_problem, observe, sampled_problem, toy_value
+from cloudbandit.testing.problems import TWO, candidates, drive, listed_problem, observe, sampled_problem, toy_value
 
 _UNAVAILABLE = Result(Status.UNAVAILABLE, reason="no_capacity")
 
@@ -42,7 +43,16 @@ class OptimizerLaws:
         """A fresh optimizer that may use up ``self.trials`` informative trials."""
 
     def problems(self, seed: int = 0) -> list[Problem]:
-        return [listed_problem(seed)] if self.listed_only else [listed_problem(seed), sampled_problem(seed)]
+        one = [listed_problem(seed)] if self.listed_only else [listed_problem(seed), sampled_problem(seed)]
+        return [*one, listed_problem(seed, TWO)] if self._searches_a_front() else one
+
+    def _searches_a_front(self) -> bool:
+        """Whether it takes two objectives; one that does not says so before the first trial."""
+        try:
+            self.make(listed_problem(0, TWO))
+        except UsageError:
+            return False
+        return True
 
     # ── space ──
 
@@ -83,6 +93,16 @@ class OptimizerLaws:
         drive(self.make(problem), problem, min(6, self.trials))
         after = random.getstate(), np.random.get_state()[1].tolist()  # type: ignore[index] # noqa: NPY002
         assert before == after
+
+    # ── several objectives ──
+
+    def test_two_objectives_where_nothing_can_be_listed(self) -> None:
+        if self.listed_only or not self._searches_a_front():
+            return
+        problem = sampled_problem(5, TWO)
+        first, second = (candidates(drive(self.make(problem), problem, 5)) for _ in range(2))
+        assert first == second
+        assert all(problem.domain.why_not(candidate) is None for candidate in first)
 
     # ── resume ──
 
@@ -176,11 +196,15 @@ class OptimizerLaws:
 
     def test_equal_values_end_cleanly(self) -> None:
         for problem in self.problems():
-            drive(self.make(problem), problem, self.trials, lambda c, n: Result(metrics={"cost_usd": 1.0}))
+            drive(self.make(problem), problem, self.trials, lambda c, n: _both(1.0, 1.0))
 
     def test_a_metric_that_is_not_positive(self) -> None:
         for problem in self.problems():
-            drive(self.make(problem), problem, self.trials, lambda c, n: Result(metrics={"cost_usd": float(-n)}))
+            drive(self.make(problem), problem, self.trials, lambda c, n: _both(-n, -n))
+
+
+def _both(cost: float, served: float) -> Result:
+    return Result(metrics={"cost_usd": float(cost), "output_tok_per_s": float(served)})
 
 
 def _now_and_then_unavailable(candidate: Candidate, number: int) -> Result:

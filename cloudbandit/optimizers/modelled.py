@@ -1,0 +1,80 @@
+"""Targets as a Gaussian process takes them: on the scale that is modelled, without gaps, and with their noise."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+
+from cloudbandit.core.targets import Targets, log_scale
+from cloudbandit.core.trial import Candidate
+
+Array = np.ndarray[Any, np.dtype[np.float64]]
+Flags = np.ndarray[Any, np.dtype[np.bool_]]
+
+
+@dataclass(frozen=True)
+class Modelled:
+    """n trials; smaller is better.
+
+    Attributes:
+        objectives: one column ``(n,)`` per objective: log f where it is positive, −log f where a maximised one is, else raw. A
+            trial that failed without a value has the median of the others; one that was cut short has its bound, or the median
+            of those that were not if that is worse: neither attracts.
+        logged: whether every objective is on a log scale.
+        slos: per SLO whose metric is known, its column ``(n,)`` and limit.
+        failed: 1 for each trial that failed without a value, else 0, ``(n,)``; None where all are the same.
+        feasible: ``(n,)``.
+        noise: ``(n,)``, variance of each trial's error as a share of the objective's variance (the mean over several objectives):
+            from its standard error; where there is none, of the repeats of configs, pooled; where there are none, 0.
+    """
+
+    objectives: list[Array]
+    logged: bool
+    slos: list[tuple[Array, float]]
+    failed: Array | None
+    feasible: Flags
+    noise: list[float]
+
+    @classmethod
+    def of(cls, targets: Targets, candidates: Sequence[Candidate], log: bool = True) -> Modelled:
+        """``log``: whether to take logarithms. At least one trial must have values."""
+        valued = ~np.isnan(targets.objectives).any(axis=1)
+        all_valued = bool(valued.all())
+        served = valued & ~targets.censored
+        objectives, logged, noise = [], True, np.zeros(len(targets))
+        noisy = len({c.key for c in candidates}) < len(candidates) or not np.isnan(targets.stderr).all()
+        for raw, sign, stderr in zip(targets.objectives.T, targets.signs.tolist(), targets.stderr.T, strict=True):
+            y = raw if all_valued else np.where(valued, raw, np.median(raw[valued]))
+            y, is_log = log_scale(y, sign) if log else (y, False)
+            if targets.censored.any() and served.any():
+                y = np.where(targets.censored, np.maximum(y, np.median(y[served])), y)
+            if noisy:
+                noise += _variances(y, stderr / np.abs(raw) if is_log else stderr, candidates, served) / (
+                    y.var() or 1.0
+                )
+            objectives.append(y)
+            logged &= is_log
+        slos = []
+        for column, limit, sign in zip(
+            targets.slos.T, targets.limits.tolist(), targets.slo_signs.tolist(), strict=True
+        ):
+            if not np.isnan(column).all():
+                known, is_log = log_scale(column, sign) if sign * limit > 0 else (column, False)
+                slos.append((known, sign * math.log(sign * limit) if is_log else limit))
+        failed = None if all_valued or not valued.any() else np.where(valued, 0.0, 1.0)
+        return cls(objectives, logged, slos, failed, targets.feasible, (noise / len(objectives)).tolist())
+
+
+def _variances(y: Array, stderr: Array, candidates: Sequence[Candidate], served: Flags) -> Array:
+    """Each trial's error variance, shape ``(n,)``."""
+    groups: dict[str, list[int]] = {}
+    for i in np.flatnonzero(served).tolist():
+        groups.setdefault(candidates[i].key, []).append(i)
+    repeated = [y[group] for group in groups.values() if len(group) > 1]
+    freedom = sum(len(values) - 1 for values in repeated)
+    pooled = sum(float(((values - values.mean()) ** 2).sum()) for values in repeated) / freedom if freedom else 0.0
+    return np.where(np.isnan(stderr), pooled, stderr**2)
