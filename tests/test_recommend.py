@@ -14,6 +14,7 @@ from cloudbandit.core.curve import max_users
 from cloudbandit.core.errors import DataError, PriceError, UnknownNameError, UsageError
 from cloudbandit.core.fleet import FleetGoal, metric_name, parse_slos
 from cloudbandit.core.goal import SLO
+from cloudbandit.core.offer import Offer
 from cloudbandit.core.trial import Result, Status
 from cloudbandit.optimizers.registry import make_factory
 from cloudbandit.recommend import (
@@ -151,7 +152,7 @@ def test_a_model_too_large_for_every_offer_says_by_how_much():
 
 def test_catalogue_offers_lay_out_each_machine_and_charge_it_whole():
     offers, left_out = catalogue_offers()
-    mine = {o.profile.gpus: o for o in offers if o.name.endswith("p4d.24xlarge")}
+    mine = {o.profile.gpus: o for o in offers if o.name == "aws/us-east-1/p4d.24xlarge"}
     assert {n: o.engines for n, o in mine.items()} == {1: 8, 2: 4, 4: 2, 8: 1}
     assert len({o.usd_per_h for o in mine.values()}) == 1
     assert any("unspecified" in text for text in left_out)
@@ -162,9 +163,11 @@ def test_catalogue_offers_lay_out_each_machine_and_charge_it_whole():
         catalogue_offers(purchase="free")
 
 
-def test_an_offer_without_a_price_is_refused():
+def test_an_offer_without_a_price_or_an_engine_is_refused():
     with pytest.raises(PriceError, match="must be a finite number > 0"):
-        ServingOffer("x", Profile(find_gpu("T4"), 1), 1, math.nan)
+        Offer("aws", "", "x", math.nan)
+    with pytest.raises(UsageError, match="runs 0 engines"):
+        ServingOffer(Offer("aws", "", "x", 1.0), Profile(find_gpu("T4"), 1), 0)
 
 
 # ── load tests and SLOs ──
@@ -384,6 +387,18 @@ def test_tail_percentiles_throughput_and_end_to_end_can_be_limited():
     rows = {(t.profile.key, t.users): t for t in llm_pilot().of("llama-13b")}
     load = rows[fast.offer.profile.key, fast.users_per_replica]
     assert load.metrics["output_tok_per_s"] * 100 / fast.users_per_replica >= 3000
+
+
+def test_a_choice_is_what_differs_in_more_than_the_region():
+    """Everything was measured on these profiles, so that nothing is trained."""
+    a100 = Profile(find_gpu("A100"), 1)
+    machines = [("p", "r1", 2.0), ("p", "r2", 2.0), ("p", "r3", 2.5), ("q", "r1", 2.0)]
+    offers = [ServingOffer(Offer(provider, region, "big", usd), a100) for provider, region, usd in machines]
+    answer = recommend("llama-7b", offers, slo=["itl_ms<=50"], users=100)
+    choices = [(r.offer.machine.provider, r.offer.machine.usd_per_h, regions) for r, regions in answer.choices()]
+    assert choices == [("p", 2.0, ["r1", "r2"]), ("q", 2.0, ["r1"]), ("p", 2.5, ["r3"])]
+    assert len(answer.ranking) == 4
+    assert [r.to_dict()["region"] for r in answer.ranking] == ["r1", "r2", "r1", "r3"]
 
 
 def test_an_unattainable_slo_names_itself_and_the_best_attainable():

@@ -304,6 +304,29 @@ def test_cli_ends_with_three_where_nothing_meets_the_slos():
     assert json.loads(result.stdout)["ranking"] == []
 
 
+def test_cli_lists_every_region_and_shows_what_is_equal_but_for_it_once(tmp_path):
+    table = tmp_path / "offers.csv"
+    row = "h100x1,H100-SXM5-80GB,1,26,200,{usd},,2026-07-20,test"
+    head = "provider,region,instance_type,accelerator,accelerators,vcpu,memory_gib,on_demand_usd_per_h,spot_usd_per_h,as_of,source"
+    where = [("a", "r1", 7), ("a", "r2", 7), ("a", "r3", 8), ("b", "r1", 9)]
+    table.write_text("\n".join([head, *(f"{p},{r}," + row.format(usd=usd) for p, r, usd in where)]))
+    args = ["recommend", "--model", "llama-13b", "--users", "20", *_slos(*PAPER), "--offers", str(table)]
+    shown = CliRunner().invoke(app, args)
+    assert shown.exit_code == 0, shown.output
+    assert "r1 +1" in shown.stdout
+    data = json.loads(CliRunner().invoke(app, [*args, "--json"]).stdout)
+    assert [(r["offer"], r["region"]) for r in data["ranking"]] == [
+        ("a/r1/h100x1", "r1"),
+        ("a/r2/h100x1", "r2"),
+        ("a/r3/h100x1", "r3"),
+        ("b/r1/h100x1", "r1"),
+    ]
+    some = json.loads(CliRunner().invoke(app, [*args, "--json", "--region", "r3", "--region", "r1"]).stdout)
+    assert [r["region"] for r in some["ranking"]] == ["r1", "r3", "r1"]
+    wrong = CliRunner().invoke(app, [*args, "--provider", "b", "--region", "r2"])
+    assert wrong.exit_code != 0
+
+
 @pytest.mark.slow
 def test_cli_answers_a_config_that_is_not_in_the_table_with_a_figure(tmp_path):
     config = tmp_path / "config.json"

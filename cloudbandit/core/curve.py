@@ -6,6 +6,7 @@ SC 2024, section IV: u_max, the largest load up to which every load meets the SL
 
 from __future__ import annotations
 
+import itertools
 import math
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
@@ -47,7 +48,7 @@ class LoadCurve:
 
     def __post_init__(self) -> None:
         loads = self.loads
-        rising = all(b > a for a, b in zip(loads, loads[1:], strict=False))
+        rising = all(b > a for a, b in itertools.pairwise(loads))
         if not (loads and loads[0] >= 1 and rising and all(float(u).is_integer() for u in loads)):
             raise UsageError(f"the loads of a curve must be whole numbers ≥ 1 and increase, got {list(loads)}")
         for name, values in self.metrics.items():

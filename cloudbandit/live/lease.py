@@ -6,7 +6,7 @@ import contextlib
 import time
 from collections.abc import Iterator
 
-from cloudbandit.catalogue.prices import Offer
+from cloudbandit.core.offer import Offer
 from cloudbandit.core.protocols import Host, Provider
 
 

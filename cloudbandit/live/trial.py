@@ -17,10 +17,10 @@ from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
-from cloudbandit.catalogue.prices import Offer
 from cloudbandit.core.errors import UsageError
 from cloudbandit.core.goal import SLO
 from cloudbandit.core.listing import Listing
+from cloudbandit.core.offer import Offer
 from cloudbandit.core.protocols import Host, Provider, Quote, Run
 from cloudbandit.core.space import Domain
 from cloudbandit.core.trial import Candidate, Config, Result, Status, Trial
@@ -131,11 +131,11 @@ class LiveObjective:
 
     def facts(self, candidate: Candidate) -> Mapping[str, float]:
         """The price of the arm's offer."""
-        return {"price_usd_per_h": self._offers[candidate.arm[0]].on_demand_usd_per_h}
+        return {"price_usd_per_h": self._offers[candidate.arm[0]].usd_per_h}
 
     def quote(self, candidate: Candidate) -> Quote:
         """The price for the longest a trial may take."""
-        usd_per_h = self._offers[candidate.arm[0]].on_demand_usd_per_h
+        usd_per_h = self._offers[candidate.arm[0]].usd_per_h
         seconds = self.limit_s + _STOP_S
         return Quote(usd_per_h * seconds / 3600, seconds)
 
@@ -156,7 +156,7 @@ class LiveObjective:
                 raise
             result = {"status": Status.UNAVAILABLE, "reason": "disk_full", "error": str(error)}
         seconds = time.monotonic() - began
-        return Result(seconds=seconds, spent_usd=offer.on_demand_usd_per_h * seconds / 3600, **result)
+        return Result(seconds=seconds, spent_usd=offer.usd_per_h * seconds / 3600, **result)
 
     def _on(self, host: Host, trial: Trial, run: Run, until: float) -> dict[str, Any]:
         log = ""
@@ -206,7 +206,7 @@ class LiveObjective:
         metrics = {**summary.metrics, "start_s": engine.start_s}
         tokens = metrics.get("output_tok_per_s", 0.0)
         if tokens > 0:
-            price = self._offers[trial.candidate.arm[0]].on_demand_usd_per_h
+            price = self._offers[trial.candidate.arm[0]].usd_per_h
             metrics["usd_per_million_output_tokens"] = price / (tokens * 3600) * 1e6
         return {"metrics": metrics, "stderr": summary.stderr, "rows": rows, "artifacts": artifacts}
 

@@ -15,8 +15,8 @@ import tempfile
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 
-from cloudbandit.catalogue.prices import Offer
 from cloudbandit.core.errors import UsageError
+from cloudbandit.core.offer import Offer
 from cloudbandit.core.protocols import Finished
 from cloudbandit.providers import guard
 
@@ -227,9 +227,18 @@ class LocalProvider:
         memory_gib = os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES") / 2**30
         found = accelerators()
         part = found[0].split(",")[0] if found else ""
-        usd = self.usd_per_h
         return [
-            Offer("local", "here", "this-machine", part, len(found), cores, memory_gib, usd, None, "", "this machine")
+            Offer(
+                "local",
+                "here",
+                "this-machine",
+                self.usd_per_h,
+                accelerator=part,
+                accelerators=len(found),
+                vcpus=cores,
+                memory_gib=memory_gib,
+                source="this machine",
+            )
         ]
 
     def launch(self, offer: Offer, *, run: str, key: str, expires: float) -> LocalHost:

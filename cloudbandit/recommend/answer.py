@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 from cloudbandit.catalogue.offers import ServingOffer
@@ -41,9 +41,13 @@ class Recommendation:
 
     def to_dict(self) -> dict[str, Any]:
         """JSON-able."""
-        offer = self.offer
+        offer, machine = self.offer, self.offer.machine
         return {
             "offer": offer.name,
+            "provider": machine.provider,
+            "region": machine.region,
+            "instance_type": machine.instance_type,
+            "purchase": machine.purchase,
             "gpu": offer.profile.gpu.part,
             "gpus_per_engine": offer.profile.gpus,
             "engines_per_replica": offer.engines,
@@ -79,6 +83,15 @@ class Answer:
     explanation: str
     notes: Sequence[str]
     expected_regret: float
+
+    def choices(self) -> list[tuple[Recommendation, list[str]]]:
+        """The ranking with what is equal but for the region as one choice: its first entry, and the regions, best first."""
+        out: dict[tuple[object, ...], tuple[Recommendation, list[str]]] = {}
+        for r in self.ranking:
+            anywhere = replace(r.offer.machine, region="", as_of="", source="", note="")
+            key = (anywhere, r.offer.profile.key, r.offer.engines, r.replicas)
+            out.setdefault(key, (r, []))[1].append(r.offer.machine.region)
+        return list(out.values())
 
     @property
     def best(self) -> Recommendation | None:
