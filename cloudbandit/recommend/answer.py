@@ -23,8 +23,9 @@ class Recommendation:
         binding: the SLO that would be violated first by more users per machine; ``"none up to N users"`` where none is known to.
         source: ``"measured"``: every SLO's metric was measured on this profile at every load up to the chosen one; else
             ``"predicted"``.
-        medians: of each SLO's metric at ``load_per_engine``.
+        medians: of each SLO's metric at ``load_per_engine``, by the name of the metric that answered.
         intervals: central 80 % predictive intervals of them; a point where it was measured.
+        answered_by: each SLO's metric → the metric that answered: itself, or its stand-in (`cloudbandit.core.metrics.stand_in`).
     """
 
     offer: ServingOffer
@@ -38,6 +39,12 @@ class Recommendation:
     source: str
     medians: dict[str, float]
     intervals: dict[str, tuple[float, float]]
+    answered_by: dict[str, str]
+
+    @property
+    def stand_ins(self) -> list[str]:
+        """The metrics that answered for others."""
+        return sorted({name for metric, name in self.answered_by.items() if name != metric})
 
     def to_dict(self) -> dict[str, Any]:
         """JSON-able."""
@@ -62,6 +69,7 @@ class Recommendation:
             "source": self.source,
             "medians": self.medians,
             "intervals_80": {m: list(i) for m, i in self.intervals.items()},
+            "answered_by": self.answered_by,
         }
 
 
