@@ -15,7 +15,7 @@ from cloudbandit.core.trial import Status
 
 _KINDS = ("int", "float", "bool", "choice")
 _SECTIONS: dict[str, set[str] | None] = {  # None: any key
-    "table": {"file", "licence", "source", "context", "arm", "name", "description", "citation", "estimates"},
+    "table": {"file", "licence", "source", "context", "arm", "load", "name", "description", "citation", "estimates"},
     "params": None,
     "metrics": None,
     "spent": {"usd", "seconds"},
@@ -79,6 +79,8 @@ class Manifest:
     source: str = ""
     description: str = ""
     estimates: bool = False
+    load: str = ""
+    """The column of concurrent users: rows that differ in it alone are one config's load curve."""
 
 
 def read_manifest(path: Path, file: Path | None = None) -> Manifest:
@@ -116,7 +118,8 @@ class _Reader:
         params, metrics = self.params(), self.metrics()
         context = self.strings("table.context", table["context"])
         arm = self.string("table.arm", table["arm"])
-        roles = [*context, arm, *(m.column for m in metrics.values())]
+        load = self.string("table.load", table.get("load", ""))
+        roles = [*context, arm, load, *(m.column for m in metrics.values())]
         for rule in params:
             for column in roles:
                 if rule.pattern == column:
@@ -142,6 +145,7 @@ class _Reader:
             self.string("table.source", table.get("source", "")),
             self.string("table.description", table.get("description", "")),
             bool(table.get("estimates", False)),
+            load,
         )
 
     def check_keys(self) -> None:

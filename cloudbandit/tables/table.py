@@ -24,7 +24,8 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True, slots=True)
 class Row:
-    """One recorded run. ``line`` is its line in the file, the header being line 1."""
+    """One recorded run. ``line`` is its line in the file, the header being line 1; ``load`` its concurrent users, where the
+    manifest names a column of loads."""
 
     line: int
     status: Status
@@ -33,6 +34,7 @@ class Row:
     usd: float | None
     seconds: float | None
     facts: Mapping[str, float]
+    load: float | None = None
 
     @property
     def ok(self) -> bool:
@@ -207,7 +209,7 @@ class _Rows:
 
     def _check_columns(self) -> None:
         m = self.manifest
-        wanted = {"table.arm": m.arm, "spent.usd": m.spent_usd, "spent.seconds": m.spent_seconds}
+        wanted = {"table.arm": m.arm, "table.load": m.load, "spent.usd": m.spent_usd, "spent.seconds": m.spent_seconds}
         wanted |= {f"table.context[{i}]": c for i, c in enumerate(m.context)}
         wanted |= {f"metrics.{k}": v.column for k, v in m.metrics.items()}
         wanted |= {f"facts.{k}": v for k, v in m.facts.items()}
@@ -343,6 +345,12 @@ class _Rows:
                 if given and value is None and statuses[i] is Status.OK:
                     raise TableError(f"{self.path} line {i + 2}: {role} (column {given!r}) is empty in an ok run")
         facts = {k: self._numbers(c, f"fact {k!r}", signed=True) for k, c in m.facts.items()}
+        loads = self._numbers(m.load, "table.load")
+        for i, load in enumerate(loads if m.load else []):
+            if load is None or load < 1 or load != int(load):
+                raise TableError(
+                    f"{self.path} line {i + 2}: table.load (column {m.load!r}) must be a whole number of users ≥ 1"
+                )
         return [
             Row(
                 i + 2,
@@ -352,6 +360,7 @@ class _Rows:
                 usd[i],
                 seconds[i],
                 {k: v[i] for k, v in facts.items() if v[i] is not None},  # type: ignore[misc]
+                loads[i],
             )
             for i in range(self.count)
         ]
