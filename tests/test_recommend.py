@@ -472,6 +472,9 @@ def test_the_advisors_curve_is_what_a_fleet_goal_judges():
         curve = advisor.curve(r.offer)
         assert goal.replicas(curve) == r.replicas
         assert curve.engines == r.offer.engines
+    small = next(o for o in paper_offers() if o.name == "1 x T4")
+    with pytest.raises(UsageError, match=r"1 x T4 .*is not considered"):
+        advisor.curve(small)
 
 
 def test_a_choice_is_what_differs_in_more_than_the_region():

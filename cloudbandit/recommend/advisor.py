@@ -169,7 +169,15 @@ class Advisor:
         return self._beliefs.samples()
 
     def curve(self, offer: ServingOffer) -> LoadCurve:
-        """What is known and believed of an engine on an offer, in the median; each metric by the name of what answers."""
+        """What is known and believed of an engine on an offer, in the median; each metric by the name of what answers.
+
+        Raises:
+            UsageError: nothing considered runs on its profile.
+        """
+        if offer.profile not in self.profiles:
+            raise UsageError(
+                f"{offer.name} ({offer.profile}) is not considered: it is too small, excluded or unmeasured"
+            )
         return LoadCurve(
             tuple(map(float, self.loads)), self._beliefs.medians(offer.profile), offer.usd_per_h, offer.engines
         )
