@@ -234,7 +234,7 @@ def test_a_measurement_is_taken_as_it_is_and_changes_its_neighbours(recommender)
     near = next(p for p in PROFILES if p.gpu == wanted.profile.gpu and p.gpus != wanted.profile.gpus)
     prior = advisor.band(near, "itl_p50_ms")[1]
     advisor.update(rows)
-    known = advisor._beliefs.known("itl_p50_ms")[[p.key for p in advisor.profiles].index(wanted.profile.key)]
+    known = advisor.beliefs.known("itl_p50_ms")[[p.key for p in advisor.profiles].index(wanted.profile.key)]
     assert known.tolist() == [t.metrics["itl_p50_ms"] for t in rows]
     assert not np.allclose(advisor.band(near, "itl_p50_ms")[1], prior)
     assert advisor.next_measurement() is None or advisor.next_measurement().profile.key != wanted.profile.key
@@ -261,7 +261,7 @@ def test_a_measured_ttft_is_evidence_at_face_value_and_errs_on_the_slow_side(rec
     advisor, with_accept = believed("ttft_p50_ms", 100.0)
     assert with_accept == pytest.approx(believed(excl, 100.0)[1]), "at face value"
     assert (with_accept >= believed(excl, 0.0)[1]).all(), "slower than it is, never faster"
-    names = dict(zip((p.key for p in advisor.profiles), advisor._beliefs.answered_by("ttft_p50_ms"), strict=True))
+    names = dict(zip((p.key for p in advisor.profiles), advisor.beliefs.answered_by("ttft_p50_ms"), strict=True))
     assert set(names.pop(here.key)) == {"ttft_p50_ms"}
     assert {name for row in names.values() for name in row} == {excl}
     (note,) = (n for n in advisor.recommend().notes if "answered by" in n)

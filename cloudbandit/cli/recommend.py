@@ -158,12 +158,11 @@ def _print(answer: Answer, advisor: Advisor, following: Measurement | None, top:
         grid.add_column("offer", no_wrap=True)
         if somewhere:
             grid.add_column("region", no_wrap=True)
-        left = ("engines", "binding", "source", "answered by")
-        for column in ("engines", "replicas", "users each", "USD/h", "USD/Mtok out", "P(meets)", *left[1:3]):
-            grid.add_column(column, justify="left" if column in left else "right")
         stood_in = any(r.stand_ins for r, _ in choices)
+        for column in ("engines", "replicas", "users each", "USD/h", "USD/Mtok out", "P(meets)", "binding", "source"):
+            grid.add_column(column, justify="left" if column in ("engines", "binding", "source") else "right")
         if stood_in:
-            grid.add_column(left[3])
+            grid.add_column("answered by", overflow="fold")
         for i, (r, regions) in enumerate(choices[:top]):
             tokens = r.usd_per_million_output_tokens
             grid.add_row(

@@ -119,7 +119,7 @@ class Advisor:
         self.offers = offers
         self.profiles = list({o.profile.key: o.profile for o in offers}.values())
         self._choices = Choices.of(offers, [p.key for p in self.profiles])
-        self._beliefs = Beliefs(
+        self.beliefs = Beliefs(
             self.surrogate,
             self.model,
             self.profiles,
@@ -166,7 +166,7 @@ class Advisor:
 
     def samples(self) -> Mapping[str, Floats]:
         """Metric → (samples, profiles, loads): what is known and believed. Where everything was measured nothing is trained."""
-        return self._beliefs.samples()
+        return self.beliefs.samples()
 
     def curve(self, offer: ServingOffer) -> LoadCurve:
         """What is known and believed of an engine on an offer, in the median; each metric by the name of what answers.
@@ -179,25 +179,25 @@ class Advisor:
                 f"{offer.name} ({offer.profile}) is not considered: it is too small, excluded or unmeasured"
             )
         return LoadCurve(
-            tuple(map(float, self.loads)), self._beliefs.medians(offer.profile), offer.usd_per_h, offer.engines
+            tuple(map(float, self.loads)), self.beliefs.medians(offer.profile), offer.usd_per_h, offer.engines
         )
 
     def band(self, profile: Profile, metric: str, level: float = 0.8) -> tuple[Floats, Floats, Floats]:
         """See `cloudbandit.recommend.beliefs.Beliefs.band`."""
-        return self._beliefs.band(profile, metric, level)
+        return self.beliefs.band(profile, metric, level)
 
     # ── answers ──
 
     def recommend(self) -> Answer:
         """The offers that meet the SLOs at the chosen risk, best first."""
-        return rank(self._beliefs, self.offers, self._choices, self.risk, self.notes)
+        return rank(self.beliefs, self.offers, self._choices, self.risk, self.notes)
 
     # ── few-shot ──
 
     @property
     def regret_left(self) -> float:
         """What the recommendation is expected to cost above the cheapest choice, as a share of it, 0 … 1."""
-        ok = self._beliefs.ok()
+        ok = self.beliefs.ok()
         return expected_regret(
             ok, self._choices, self.loads, self.users, choose(ok, self._choices, self.loads, self.users, "utility")
         )
@@ -219,8 +219,8 @@ class Advisor:
             raise UsageError(f"kind is {kind!r}; allowed: sweep, point")
         if not self.offers:
             return None
-        ok = self._beliefs.ok()
-        open_ = self._beliefs.open()
+        ok = self.beliefs.ok()
+        open_ = self.beliefs.open()
         left = self.regret_left
         if not open_.any() or left < stop_below:
             return None

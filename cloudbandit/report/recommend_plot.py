@@ -17,7 +17,7 @@ _MOST = 6
 
 
 def plot_answer(advisor: Advisor, answer: Answer, path: Path) -> None:
-    """One panel per SLO (failures left out): the best six offers, a line over the loads, a ring at the recommended one with its
+    """One panel per SLO (failures left out): the best six choices, a line over the loads, a ring at the recommended one with its
     80 % interval, the limit dashed."""
     slos = [s for s in answer.slos if s.metric not in FAILURES] or list(answer.slos)
     figure, panels = _figure(2.0 + 5.0 * len(slos), 5.4, len(slos))
@@ -33,12 +33,13 @@ def _panel(axes: object, advisor: Advisor, answer: Answer, slo: SLO) -> None:
     from matplotlib.axes import Axes
 
     assert isinstance(axes, Axes)
-    for position, r in enumerate(answer.ranking[:_MOST]):
+    for position, (r, regions) in enumerate(answer.choices()[:_MOST]):
         colour = _COLOURS[position]
         curve = advisor.curve(r.offer)
         cost = replicas_for(answer.users, curve.engines * np.array(curve.loads)) * curve.usd_per_h
         layout = f", {r.offer.engines} × {r.offer.profile}" if r.offer.engines > 1 else ""
-        label = f"{position + 1}. {r.offer.name}{layout} ({r.source})"
+        more = f" +{len(regions) - 1}" if len(regions) > 1 else ""
+        label = f"{position + 1}. {r.offer.name}{more}{layout} ({r.source})"
         axes.plot(cost, curve.values(slo.metric), color=colour, linewidth=1.2, marker=".", markersize=4, label=label)
         low, high = r.intervals[r.answered_by[slo.metric]]
         value = r.medians[r.answered_by[slo.metric]]
