@@ -33,7 +33,7 @@ from cloudbandit.recommend import (
     recommend,
 )
 from cloudbandit.recommend.decision import Choices, choose, expected_regret, true_costs, utilities, worth_of_measuring
-from cloudbandit.recommend.study import RecordedSweeps
+from cloudbandit.recommend.study import RecordedSweeps, load_tests
 from cloudbandit.surrogate.loads import LOADS, merged, with_stand_ins
 
 PAPER = ["nttft_ms<=100", "itl_ms<=50"]
@@ -581,6 +581,21 @@ def test_a_bandit_over_gpus_finds_the_measured_optimum():
     assert report.spent_usd == pytest.approx(
         sum(o.usd_per_h * (300 + 8 * 120) / 3600 for o in objective.offers.values())
     )
+
+
+def test_offers_of_one_profile_are_no_two_configs():
+    t4 = Profile(find_gpu("T4"), 4)
+    two = [ServingOffer(Offer("aws", region, "g4", 4.0), t4) for region in ("r1", "r2")]
+    with pytest.raises(UsageError, match=r"aws/r1/g4 and aws/r2/g4 both run engines of 4 x T4-16GB"):
+        RecordedSweeps(llm_pilot().of("llama-7b"), two)
+    with pytest.raises(UsageError, match="measured on none"):
+        RecordedSweeps(llm_pilot().of("llama-7b"), [])
+
+
+def test_the_rows_of_a_live_trial_are_load_tests():
+    rows = [{"users": 2.0, "ttft_p50_ms": 9.0, "failure_rate": 0.5, "start_s": 8.0}]
+    profile = Profile(find_gpu("T4"), 1)
+    assert load_tests("m", profile, rows) == [LoadTest("m", profile, 2, {"ttft_p50_ms": 9.0, "failure_rate": 0.5})]
 
 
 def test_slos_keep_their_given_form():

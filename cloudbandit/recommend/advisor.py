@@ -61,7 +61,7 @@ class Advisor:
         size: samples.
 
     Raises:
-        UsageError: users < 1, no SLO, or no offer holds the model.
+        UsageError: users < 1, no SLO, an SLO on what no load test has, or no offer holds the model.
         DataError: measurements contradict each other.
     """
 

@@ -34,11 +34,21 @@ class RecordedSweeps:
     Args:
         tests: of one model.
         offers: those it was measured on make the domain: an arm per GPU, a config per number of GPUs.
+
+    Raises:
+        UsageError: it was measured on none of the offers, or two of them are layouts of one profile.
     """
 
     def __init__(self, tests: Iterable[LoadTest], offers: Iterable[ServingOffer]) -> None:
         self._curves = load_curves(tests, offers)
-        self.offers = {o.profile.key: o for o in self._curves}
+        self.offers: dict[tuple[str, int], ServingOffer] = {}
+        for offer in self._curves:
+            other = self.offers.setdefault(offer.profile.key, offer)
+            if other is not offer:
+                raise UsageError(
+                    f"{other.name} and {offer.name} both run engines of {offer.profile}, which is one config here; "
+                    "cure: leave one of them out"
+                )
         if not self.offers:
             raise UsageError("the model was measured on none of these offers")
 
