@@ -52,7 +52,7 @@ def machines():
     kept, dropped = {}, []
     for offer in load_offers(ROOT / "data" / "prices" / "offers.csv"):
         system = SYSTEMS.get(offer.accelerator)
-        name = f"{offer.provider} {offer.region} {offer.instance_type}"
+        name = f"{offer.provider} {offer.region} {offer.instance_type} {offer.purchase}"
         if offer.provider not in PROVIDERS:
             dropped.append((name, "not one of the three providers"))
         elif system is None:
@@ -170,7 +170,7 @@ def _priced(model, provider, instance, offers, tp, backend, precision, cell, fou
     shape = next(name for name, lengths in SHAPES.items() if lengths == (isl, osl))
     replicas = offers[0].accelerators // tp
     for purchase in PURCHASES:
-        priced = [(o.usd_per_h(purchase), o.region) for o in offers if o.usd_per_h(purchase) is not None]
+        priced = [(o.usd_per_h, o.region) for o in offers if o.purchase == purchase]
         if not priced:
             continue
         price, region = min(priced)

@@ -13,7 +13,8 @@ import sys
 from dataclasses import asdict
 from pathlib import Path
 
-from cloudbandit.catalogue.prices import Offer, validate
+from cloudbandit.catalogue.prices import PriceRow
+from cloudbandit.catalogue.validation import validate
 
 OUT = Path(__file__).parent.parent / "data" / "prices"
 
@@ -52,8 +53,8 @@ def as_of(source: str) -> str:
 def main() -> None:
     with open(sys.argv[1], newline="", encoding="utf-8") as file:
         rows = list(csv.DictReader(file))
-    offers = [
-        Offer(
+    priced = [
+        PriceRow(
             row["cloud"],
             row["region"],
             row["instance_type"],
@@ -69,28 +70,28 @@ def main() -> None:
         )
         for row in rows
     ]
-    kept, dropped = validate(offers)
+    kept, dropped = validate(priced)
     OUT.mkdir(parents=True, exist_ok=True)
-    _write(OUT / "offers.csv", [asdict(o) for o in kept])
+    _write(OUT / "offers.csv", [asdict(r) for r in kept])
     _write(
         OUT / "dropped.csv",
         [
             {
-                "provider": d.offer.provider,
-                "region": d.offer.region,
-                "instance_type": d.offer.instance_type,
+                "provider": d.row.provider,
+                "region": d.row.region,
+                "instance_type": d.row.instance_type,
                 "what": d.what,
-                "on_demand_usd_per_h": d.offer.on_demand_usd_per_h,
-                "spot_usd_per_h": d.offer.spot_usd_per_h,
+                "on_demand_usd_per_h": d.row.on_demand_usd_per_h,
+                "spot_usd_per_h": d.row.spot_usd_per_h,
                 "reason": d.reason,
-                "source": d.offer.source,
+                "source": d.row.source,
             }
             for d in dropped
         ],
     )
     print(f"{len(rows)} rows: {len(kept)} offers kept, {len(dropped)} prices dropped")
     for d in dropped:
-        print(f"  {d.what:5} {d.offer.provider} {d.offer.region} {d.offer.instance_type}: {d.reason}")
+        print(f"  {d.what:5} {d.row.provider} {d.row.region} {d.row.instance_type}: {d.reason}")
 
 
 def _write(path: Path, rows: list[dict[str, object]]) -> None:

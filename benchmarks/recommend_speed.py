@@ -28,7 +28,8 @@ def main():
     recommender.recommend(model, offers, ["nttft_ms<=100", "itl_ms<=50"], 200)
     first = time.perf_counter() - began
     began = time.perf_counter()
-    recommender.surrogate().fit(METRICS)
+    metrics = [m for m in METRICS if m in recommender.tests.metrics]
+    recommender.surrogate().fit(metrics)
     every = first + time.perf_counter() - began
     times = []
     for i in range(60):
@@ -40,7 +41,7 @@ def main():
         "cores": len(os.sched_getaffinity(0)),
         "train_four_metrics_s": round(first, 2),
         "train_all_metrics_s": round(every, 2),
-        "metrics": len(METRICS),
+        "metrics": len(metrics),
         "answer_median_ms": round(float(np.median(times)), 2),
         "answer_p95_ms": round(float(np.percentile(times, 95)), 2),
         "n": len(times),

@@ -17,7 +17,7 @@ from cloudbandit import Budget, Study
 from cloudbandit.core.fleet import FleetGoal
 from cloudbandit.optimizers.registry import make_factory
 from cloudbandit.recommend import Recommender, llm_pilot, paper_offers
-from cloudbandit.recommend.fleet import LoadCurves, few_shot_factory
+from cloudbandit.recommend.study import RecordedSweeps, few_shot_factory
 
 SETTINGS = (((100, 50), 200), ((20, 40), 200), ((50, 75), 1000), ((10, 30), 50))
 METHODS = ("cloudbandit:gp", "gp", "price-order", "random-wor")
@@ -40,7 +40,7 @@ def main():
     tests, recommender = llm_pilot(), Recommender()
     found = {}
     for model in tests.names:
-        objective = LoadCurves(tests.of(model), paper_offers())
+        objective = RecordedSweeps(tests.of(model), paper_offers())
         n = len(objective.domain)
         if n < MANY_PROFILES:
             continue

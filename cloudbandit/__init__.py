@@ -39,6 +39,19 @@ _WHERE = {
     "Score": "core.trial",
     "Status": "core.trial",
     "Trial": "core.trial",
+    # hardware for a model
+    "Recorded": "tables.recorded",
+    "Recommender": "recommend.recommender",
+    "Advisor": "recommend.advisor",
+    "RecordedSweeps": "recommend.study",
+    "few_shot_factory": "recommend.study",
+    "estimated_curves": "recommend.study",
+    "RequestLengths": "surrogate.loads",
+    "llm_pilot": "surrogate.loads",
+    "read_measurements": "surrogate.loads",
+    "ModelSpec": "catalogue.models",
+    "catalogue_offers": "catalogue.offers",
+    "paper_offers": "catalogue.offers",
     # live studies
     "NoCapacity": "core.errors",
     "OpenVINO": "engines.openvino",
@@ -74,6 +87,9 @@ def __dir__() -> list[str]:
 if TYPE_CHECKING:
     from cloudbandit.api import compare as compare
     from cloudbandit.api import minimize as minimize
+    from cloudbandit.catalogue.models import ModelSpec as ModelSpec
+    from cloudbandit.catalogue.offers import catalogue_offers as catalogue_offers
+    from cloudbandit.catalogue.offers import paper_offers as paper_offers
     from cloudbandit.core.bandit import CloudBandit as CloudBandit
     from cloudbandit.core.base import BaseOptimizer as BaseOptimizer
     from cloudbandit.core.budget import Budget as Budget
@@ -110,7 +126,16 @@ if TYPE_CHECKING:
     from cloudbandit.objectives.estimated import Estimated as Estimated
     from cloudbandit.optimizers.registry import make_factory as make_factory
     from cloudbandit.providers.local import LocalProvider as LocalProvider
+    from cloudbandit.recommend.advisor import Advisor as Advisor
+    from cloudbandit.recommend.recommender import Recommender as Recommender
+    from cloudbandit.recommend.study import RecordedSweeps as RecordedSweeps
+    from cloudbandit.recommend.study import estimated_curves as estimated_curves
+    from cloudbandit.recommend.study import few_shot_factory as few_shot_factory
     from cloudbandit.replay.task import Task as Task
+    from cloudbandit.surrogate.loads import RequestLengths as RequestLengths
+    from cloudbandit.surrogate.loads import llm_pilot as llm_pilot
+    from cloudbandit.surrogate.loads import read_measurements as read_measurements
     from cloudbandit.tables.export import write_table as write_table
+    from cloudbandit.tables.recorded import Recorded as Recorded
     from cloudbandit.tables.registry import load_table as load_table
     from cloudbandit.tables.table import Table as Table

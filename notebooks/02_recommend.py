@@ -11,7 +11,7 @@
 # which load test would help most. (Extra `recommend`.)
 
 # %%
-from cloudbandit.recommend import Recommender, llm_pilot, paper_offers
+from cloudbandit import Recommender, llm_pilot, paper_offers
 
 tests = llm_pilot()
 print(f"{len(tests.tests)} load tests of {', '.join(tests.names)}")

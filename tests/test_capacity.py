@@ -16,7 +16,7 @@ from cloudbandit.live.objective import LiveObjective
 from cloudbandit.objectives.estimated import Estimated
 from cloudbandit.recommend import llm_pilot, paper_offers
 from cloudbandit.recommend.advisor import Advisor
-from cloudbandit.recommend.fleet import LoadCurves, estimated_curves
+from cloudbandit.recommend.study import RecordedSweeps, estimated_curves
 from cloudbandit.surrogate.model import Surrogate
 
 
@@ -84,7 +84,7 @@ def test_estimates_are_marked_and_may_be_missing():
 def test_the_surrogate_is_an_objective_too():
     """Here everything was measured, so that what it believes is what is true."""
     tests = llm_pilot()
-    curves = LoadCurves(tests.of("llama-13b"), paper_offers())
+    curves = RecordedSweeps(tests.of("llama-13b"), paper_offers())
     advisor = Advisor(
         Surrogate(tests.without("llama-13b")),
         tests.models["llama-13b"],
@@ -95,8 +95,8 @@ def test_the_surrogate_is_an_objective_too():
         only_measured=True,
     )
     objective = Estimated(
-        estimated_curves(advisor, lambda c: curves.offer(c).profile),
-        facts=lambda c: {"price_usd_per_h": curves.offer(c).usd_per_h},
+        estimated_curves(advisor, curves.offer),
+        facts=curves.facts,
     )
     goal = FleetGoal(200, ["nttft_ms<=100", "itl_ms<=50"])
     report = Study(curves.domain, objective, goal, make_factory("exhaustive", 20), Budget(trials=20)).run()

@@ -14,6 +14,7 @@ from cloudbandit.core.curve import max_users
 from cloudbandit.core.errors import DataError, PriceError, UnknownNameError, UsageError
 from cloudbandit.core.fleet import FleetGoal, metric_name, parse_slos
 from cloudbandit.core.goal import SLO
+from cloudbandit.core.offer import Offer
 from cloudbandit.core.trial import Result, Status
 from cloudbandit.optimizers.registry import make_factory
 from cloudbandit.recommend import (
@@ -32,8 +33,8 @@ from cloudbandit.recommend import (
     recommend,
 )
 from cloudbandit.recommend.decision import Choices, choose, expected_regret, true_costs, utilities, worth_of_measuring
-from cloudbandit.recommend.fleet import LoadCurves
-from cloudbandit.surrogate.loads import LOADS, merged
+from cloudbandit.recommend.study import RecordedSweeps, load_tests
+from cloudbandit.surrogate.loads import LOADS, merged, with_stand_ins
 
 PAPER = ["nttft_ms<=100", "itl_ms<=50"]
 LLAMA = {
@@ -151,7 +152,7 @@ def test_a_model_too_large_for_every_offer_says_by_how_much():
 
 def test_catalogue_offers_lay_out_each_machine_and_charge_it_whole():
     offers, left_out = catalogue_offers()
-    mine = {o.profile.gpus: o for o in offers if o.name.endswith("p4d.24xlarge")}
+    mine = {o.profile.gpus: o for o in offers if o.name == "aws/us-east-1/p4d.24xlarge"}
     assert {n: o.engines for n, o in mine.items()} == {1: 8, 2: 4, 4: 2, 8: 1}
     assert len({o.usd_per_h for o in mine.values()}) == 1
     assert any("unspecified" in text for text in left_out)
@@ -162,18 +163,20 @@ def test_catalogue_offers_lay_out_each_machine_and_charge_it_whole():
         catalogue_offers(purchase="free")
 
 
-def test_an_offer_without_a_price_is_refused():
+def test_an_offer_without_a_price_or_an_engine_is_refused():
     with pytest.raises(PriceError, match="must be a finite number > 0"):
-        ServingOffer("x", Profile(find_gpu("T4"), 1), 1, math.nan)
+        Offer("aws", "", "x", math.nan)
+    with pytest.raises(UsageError, match="runs 0 engines"):
+        ServingOffer(Offer("aws", "", "x", 1.0), Profile(find_gpu("T4"), 1), 0)
 
 
 # ── load tests and SLOs ──
 
 
-def test_metrics_may_be_named_without_statistic_and_ttft_is_what_was_measured():
+def test_metrics_may_be_named_without_statistic_and_ttft_is_what_it_says():
     assert metric_name("itl_ms") == "itl_p50_ms"
-    assert metric_name("ttft_ms") == "ttft_excl_accept_p50_ms"
-    assert metric_name("ttft_p95_ms") == "ttft_excl_accept_p95_ms"
+    assert metric_name("ttft_ms") == "ttft_p50_ms"
+    assert metric_name("ttft_p95_ms") == "ttft_p95_ms"
     with pytest.raises(UnknownNameError, match="itl_p42_ms"):
         metric_name("itl_p42_ms")
 
@@ -207,7 +210,7 @@ def test_measurements_are_read_and_contradictions_named(tmp_path):
     path = tmp_path / "m.csv"
     path.write_text("gpu,gpus,users,itl_ms,ttft_p95_ms,note\nH100,1,1,10,100,a\nH100,1,1,12,110,b\nH100,1,2,14,,c\n")
     one, two = read_measurements(path, "mine")
-    assert one.metrics == {"itl_p50_ms": 11.0, "ttft_excl_accept_p95_ms": 105.0}
+    assert one.metrics == {"itl_p50_ms": 11.0, "ttft_p95_ms": 105.0}
     assert (two.users, two.metrics) == (2, {"itl_p50_ms": 14.0})
     for text, why in (
         ("gpu,gpus,users,itl_ms\nH100,1,1,10\nH100,1,1,30\n", "contradict each other: itl_p50_ms is 10 and 30"),
@@ -232,6 +235,41 @@ def test_excess_failures_are_those_beyond_a_single_users():
     low, high = merged([LoadTest("m", profile, u, {"failure_rate": f}) for u, f in ((1, 0.25), (8, 0.40))])
     assert low.metrics["failure_rate_excess"] == 0
     assert high.metrics["failure_rate_excess"] == pytest.approx(0.15)
+
+
+def test_without_a_single_users_rate_every_failure_is_for_want_of_capacity():
+    profile = Profile(find_gpu("T4"), 1)
+    first = merged([LoadTest("m", profile, 8, {"failure_rate": 0.40})])
+    assert first[0].metrics["failure_rate_excess"] == pytest.approx(0.40)
+    later = merged([*first, LoadTest("m", profile, 1, {"failure_rate": 0.25})])
+    assert {t.users: t.metrics["failure_rate_excess"] for t in later} == {1: 0, 8: pytest.approx(0.15)}
+
+
+def test_what_stands_for_another_metric_is_bounded_by_it():
+    profile = Profile(find_gpu("T4"), 1)
+    both = LoadTest("m", profile, 1, {"ttft_p50_ms": 90.0, "ttft_excl_accept_p50_ms": 70.0, "itl_p50_ms": 5.0})
+    only = LoadTest("m", profile, 2, {"ttft_p50_ms": 99.0})
+    first, second = with_stand_ins([both, only])
+    assert first.metrics == both.metrics
+    assert second.metrics == {"ttft_p50_ms": 99.0, "ttft_excl_accept_p50_ms": 99.0}
+
+
+def test_load_tests_are_curves_that_a_fleet_goal_judges_as_the_recommender_does():
+    tests, goal = llm_pilot(), FleetGoal(200, PAPER)
+    for model in ("llama-13b", "bigcode/starcoder"):
+        curves = tests.curves(model, paper_offers())
+        scores = {
+            o.name: goal.score(Result(metrics={"price_usd_per_h": c.usd_per_h}, rows=c.rows()))
+            for o, c in curves.items()
+        }
+        answer = recommend(model, slo=PAPER, users=200)
+        assert {n: s.values[0] for n, s in scores.items() if s.feasible} == {
+            r.offer.name: pytest.approx(r.usd_per_h) for r in answer.ranking
+        }
+    assert set(curves) == {o for o in paper_offers() if o.profile.key in {t.profile.key for t in tests.of(model)}}
+    machine = ServingOffer(Offer("x", "", "big", 9.0), next(iter(curves)).profile, 4)
+    (curve,) = tests.curves(model, [machine]).values()
+    assert (curve.usd_per_h, curve.engines) == (9.0, 4)
 
 
 # ── decisions, against brute force ──
@@ -386,6 +424,71 @@ def test_tail_percentiles_throughput_and_end_to_end_can_be_limited():
     assert load.metrics["output_tok_per_s"] * 100 / fast.users_per_replica >= 3000
 
 
+def test_ttft_is_answered_without_the_accept_time_where_only_that_is_known_and_says_so():
+    answer = recommend("llama-13b", slo=["ttft_p95_ms<=400"], users=100)
+    plain = recommend("llama-13b", slo=["ttft_excl_accept_p95_ms<=400"], users=100)
+    name = "ttft_excl_accept_p95_ms"
+    assert [(r.offer, r.usd_per_h) for r in answer.ranking] == [(r.offer, r.usd_per_h) for r in plain.ranking]
+    assert all(
+        r.answered_by["ttft_p95_ms"] == name and set(r.medians) == {name, "failure_rate_excess"} for r in answer.ranking
+    )
+    assert answer.best.to_dict()["answered_by"]["ttft_p95_ms"] == name
+    assert answer.best.stand_ins == [name]
+    (note,) = (n for n in answer.notes if n.startswith("ttft"))
+    assert note.startswith("ttft_p95_ms is answered by ttft_excl_accept_p95_ms: it leaves out the accept time")
+    assert not any("answered by" in n for n in plain.notes)
+    assert plain.best.stand_ins == []
+
+
+def test_a_measured_ttft_answers_for_itself_on_its_row():
+    rows = {t.users: t.metrics for t in llm_pilot().of("llama-13b") if t.profile.key == ("A100-PCIe-40GB", 1)}
+    a100 = next(o for o in paper_offers() if o.name == "1 x A100").profile
+    excl = "ttft_excl_accept_p50_ms"
+    kept = {k: rows[1][k] for k in ("itl_p50_ms", "output_tok_per_s", "failure_rate")}
+    mine = [LoadTest("llama-13b", a100, 1, {**kept, "ttft_p50_ms": rows[1][excl] + 50.0, excl: rows[1][excl]})]
+    advisor = Recommender().advise("llama-13b", None, ["ttft_ms<=1000"], 1, measurements=mine)
+    answer = advisor.recommend()
+    by = {r.offer.name: r for r in answer.ranking}
+    assert by["1 x A100"].answered_by["ttft_p50_ms"] == "ttft_p50_ms"
+    assert by["1 x A100"].medians["ttft_p50_ms"] == rows[1][excl] + 50.0
+    assert by["2 x A100"].answered_by["ttft_p50_ms"] == excl
+    curve = advisor.curve(by["1 x A100"].offer)
+    assert curve.values("ttft_p50_ms").tolist() == [rows[1][excl] + 50.0, *(rows[u][excl] for u in LOADS[1:])]
+    assert curve.metrics[excl][1:].tolist() == [rows[u][excl] for u in LOADS[1:]]
+    limit = rows[1][excl] + 25.0  # the accept time decides
+    strict = recommend("llama-13b", slo=[f"ttft_ms<={limit}"], users=1, measurements=mine)
+    assert "1 x A100" not in {r.offer.name for r in strict.ranking}
+
+
+def test_an_slo_on_what_nobody_measured_is_refused():
+    with pytest.raises(UsageError, match=r"itl_mean_ms<=5: no load test has itl_mean_ms; .*Cure: measure it"):
+        recommend("llama-13b", slo=["itl_mean_ms<=5"], users=1)
+
+
+def test_the_advisors_curve_is_what_a_fleet_goal_judges():
+    advisor = Recommender().advise("llama-13b", None, PAPER, 200)
+    goal = FleetGoal(200, PAPER)
+    for r in advisor.recommend().ranking:
+        curve = advisor.curve(r.offer)
+        assert goal.replicas(curve) == r.replicas
+        assert curve.engines == r.offer.engines
+    small = next(o for o in paper_offers() if o.name == "1 x T4")
+    with pytest.raises(UsageError, match=r"1 x T4 .*is not considered"):
+        advisor.curve(small)
+
+
+def test_a_choice_is_what_differs_in_more_than_the_region():
+    """Everything was measured on these profiles, so that nothing is trained."""
+    a100 = Profile(find_gpu("A100"), 1)
+    machines = [("p", "r1", 2.0), ("p", "r2", 2.0), ("p", "r3", 2.5), ("q", "r1", 2.0)]
+    offers = [ServingOffer(Offer(provider, region, "big", usd), a100) for provider, region, usd in machines]
+    answer = recommend("llama-7b", offers, slo=["itl_ms<=50"], users=100)
+    choices = [(r.offer.machine.provider, r.offer.machine.usd_per_h, regions) for r, regions in answer.choices()]
+    assert choices == [("p", 2.0, ["r1", "r2"]), ("q", 2.0, ["r1"]), ("p", 2.5, ["r3"])]
+    assert len(answer.ranking) == 4
+    assert [r.to_dict()["region"] for r in answer.ranking] == ["r1", "r2", "r1", "r3"]
+
+
 def test_an_unattainable_slo_names_itself_and_the_best_attainable():
     answer = recommend("llama-13b", slo=["itl_ms<=5", "nttft_ms<=100"], users=200)
     assert not answer.ranking
@@ -469,7 +572,7 @@ def test_a_fleet_goal_derives_replicas_and_cost_from_a_load_curve():
 
 
 def test_a_bandit_over_gpus_finds_the_measured_optimum():
-    objective = LoadCurves(llm_pilot().of("llama-7b"), paper_offers())
+    objective = RecordedSweeps(llm_pilot().of("llama-7b"), paper_offers())
     goal = FleetGoal(200, PAPER)
     report = Study(objective.domain, objective, goal, make_factory("exhaustive", 20), Budget(trials=20), seed=0).run()
     best = recommend("llama-7b", slo=PAPER, users=200).best
@@ -478,6 +581,21 @@ def test_a_bandit_over_gpus_finds_the_measured_optimum():
     assert report.spent_usd == pytest.approx(
         sum(o.usd_per_h * (300 + 8 * 120) / 3600 for o in objective.offers.values())
     )
+
+
+def test_offers_of_one_profile_are_no_two_configs():
+    t4 = Profile(find_gpu("T4"), 4)
+    two = [ServingOffer(Offer("aws", region, "g4", 4.0), t4) for region in ("r1", "r2")]
+    with pytest.raises(UsageError, match=r"aws/r1/g4 and aws/r2/g4 both run engines of 4 x T4-16GB"):
+        RecordedSweeps(llm_pilot().of("llama-7b"), two)
+    with pytest.raises(UsageError, match="measured on none"):
+        RecordedSweeps(llm_pilot().of("llama-7b"), [])
+
+
+def test_the_rows_of_a_live_trial_are_load_tests():
+    rows = [{"users": 2.0, "ttft_p50_ms": 9.0, "failure_rate": 0.5, "start_s": 8.0}]
+    profile = Profile(find_gpu("T4"), 1)
+    assert load_tests("m", profile, rows) == [LoadTest("m", profile, 2, {"ttft_p50_ms": 9.0, "failure_rate": 0.5})]
 
 
 def test_slos_keep_their_given_form():

@@ -16,7 +16,7 @@ from cloudbandit.core.errors import UnknownNameError, UsageError
 from cloudbandit.core.fleet import FleetGoal
 from cloudbandit.recommend import LoadTest, LoadTests, Recommender, RequestLengths, llm_pilot, paper_offers
 from cloudbandit.recommend.assess.baselines import complete
-from cloudbandit.recommend.fleet import LoadCurves, few_shot_factory
+from cloudbandit.recommend.study import RecordedSweeps, few_shot_factory
 from cloudbandit.surrogate.loads import LOADS
 from cloudbandit.surrogate.means import LatencyGP, components, isotonic, training_set
 from cloudbandit.surrogate.model import Surrogate
@@ -234,13 +234,39 @@ def test_a_measurement_is_taken_as_it_is_and_changes_its_neighbours(recommender)
     near = next(p for p in PROFILES if p.gpu == wanted.profile.gpu and p.gpus != wanted.profile.gpus)
     prior = advisor.band(near, "itl_p50_ms")[1]
     advisor.update(rows)
-    known = advisor._known("itl_p50_ms")[[p.key for p in advisor.profiles].index(wanted.profile.key)]
+    known = advisor.beliefs.known("itl_p50_ms")[[p.key for p in advisor.profiles].index(wanted.profile.key)]
     assert known.tolist() == [t.metrics["itl_p50_ms"] for t in rows]
     assert not np.allclose(advisor.band(near, "itl_p50_ms")[1], prior)
     assert advisor.next_measurement() is None or advisor.next_measurement().profile.key != wanted.profile.key
     point = recommender.advise("llama-13b", None, PAPER, 200, unseen=True).next_measurement("point")
     assert len(point.loads) == 1
     assert {r.source for r in advisor.recommend().ranking} <= {"measured", "predicted"}
+
+
+@pytest.mark.slow
+def test_a_measured_ttft_is_evidence_at_face_value_and_errs_on_the_slow_side(recommender):
+    """It is an upper bound of the time without the wait for acceptance."""
+    excl = "ttft_excl_accept_p50_ms"
+    here, near = (next(o.profile for o in paper_offers() if o.name == name) for name in ("1 x A100", "2 x A100"))
+    rows = [t for t in recommender.tests.of("llama-13b") if excl in t.metrics and t.profile.key == here.key]
+
+    def believed(metric, accept_ms):
+        measured = [
+            LoadTest(t.model, t.profile, t.users, {"itl_p50_ms": 9.0, metric: t.metrics[excl] + accept_ms})
+            for t in rows
+        ]
+        advisor = recommender.advise("llama-13b", None, ["ttft_ms<=500"], 50, unseen=True, measurements=measured)
+        return advisor, advisor.band(near, "ttft_p50_ms")[1]
+
+    advisor, with_accept = believed("ttft_p50_ms", 100.0)
+    assert with_accept == pytest.approx(believed(excl, 100.0)[1]), "at face value"
+    assert (with_accept >= believed(excl, 0.0)[1]).all(), "slower than it is, never faster"
+    names = dict(zip((p.key for p in advisor.profiles), advisor.beliefs.answered_by("ttft_p50_ms"), strict=True))
+    assert set(names.pop(here.key)) == {"ttft_p50_ms"}
+    assert {name for row in names.values() for name in row} == {excl}
+    (note,) = (n for n in advisor.recommend().notes if "answered by" in n)
+    assert f"on {len(advisor.profiles) - 1} of {len(advisor.profiles)} GPU profiles" in note
+    assert {r.answered_by["ttft_p50_ms"] for r in advisor.recommend().ranking} <= {"ttft_p50_ms", excl}
 
 
 @pytest.mark.slow
@@ -255,7 +281,7 @@ def test_longer_requests_are_slower_and_say_that_they_are_extrapolated(recommend
 
 @pytest.mark.slow
 def test_few_shot_as_a_study_finds_the_optimum_and_resumes(recommender, tmp_path):
-    objective = LoadCurves(llm_pilot().of("llama-7b"), paper_offers())
+    objective = RecordedSweeps(llm_pilot().of("llama-7b"), paper_offers())
 
     def advise():
         return recommender.advise("llama-7b", list(objective.offers.values()), PAPER, 200, unseen=True)
@@ -296,12 +322,45 @@ def test_cli_answers_a_measured_model_in_json(tmp_path):
     assert all(r["usd_per_h"] == pytest.approx(r["replicas"] * r["price_usd_per_h"]) for r in ranking)
 
 
+def test_cli_says_what_answered():
+    args = ["recommend", "--model", "llama-13b", "--users", "20"]
+    shown = CliRunner().invoke(app, [*args, *_slos("ttft_ms<=400")], env={"COLUMNS": "250"})
+    assert shown.exit_code == 0, shown.output
+    assert "answered by" in shown.stdout
+    assert "ttft_p50_ms is answered by ttft_excl_accept_p50_ms: it leaves out the accept time" in shown.stdout
+    assert "answered by" not in CliRunner().invoke(app, [*args, *_slos("itl_ms<=50")]).stdout
+
+
 def test_cli_ends_with_three_where_nothing_meets_the_slos():
     result = CliRunner().invoke(
         app, ["recommend", "--model", "llama-13b", "--users", "9", *_slos("itl_ms<=1"), "--json"]
     )
     assert result.exit_code == 3
     assert json.loads(result.stdout)["ranking"] == []
+
+
+def test_cli_lists_every_region_and_shows_what_is_equal_but_for_it_once(tmp_path):
+    table = tmp_path / "offers.csv"
+    row = "h100x1,H100-SXM5-80GB,1,26,200,{usd},,2026-07-20,test"
+    prices = "on_demand_usd_per_h,spot_usd_per_h,as_of,source"
+    head = f"provider,region,instance_type,accelerator,accelerators,vcpu,memory_gib,{prices}"
+    where = [("a", "r1", 7), ("a", "r2", 7), ("a", "r3", 8), ("b", "r1", 9)]
+    table.write_text("\n".join([head, *(f"{p},{r}," + row.format(usd=usd) for p, r, usd in where)]))
+    args = ["recommend", "--model", "llama-13b", "--users", "20", *_slos(*PAPER), "--offers", str(table)]
+    shown = CliRunner().invoke(app, args)
+    assert shown.exit_code == 0, shown.output
+    assert "r1 +1" in shown.stdout
+    data = json.loads(CliRunner().invoke(app, [*args, "--json"]).stdout)
+    assert [(r["offer"], r["region"]) for r in data["ranking"]] == [
+        ("a/r1/h100x1", "r1"),
+        ("a/r2/h100x1", "r2"),
+        ("a/r3/h100x1", "r3"),
+        ("b/r1/h100x1", "r1"),
+    ]
+    some = json.loads(CliRunner().invoke(app, [*args, "--json", "--region", "r3", "--region", "r1"]).stdout)
+    assert [r["region"] for r in some["ranking"]] == ["r1", "r3", "r1"]
+    wrong = CliRunner().invoke(app, [*args, "--provider", "b", "--region", "r2"])
+    assert wrong.exit_code != 0
 
 
 @pytest.mark.slow

@@ -1,18 +1,17 @@
-"""What is rented. An offer is a whole machine: it may run several engines side by side (``engines``), and its whole price is
-charged."""
+"""What is rented: a whole machine at its whole price, laid out as one engine or as several side by side (``engines``)."""
 
 from __future__ import annotations
 
-import math
-from collections.abc import Iterable, Sequence
-from dataclasses import dataclass, replace
+from collections.abc import Collection, Iterable, Sequence
+from dataclasses import dataclass
 from pathlib import Path
 
 from cloudbandit.catalogue.gpus import GPU, Profile, find_gpu
 from cloudbandit.catalogue.models import GIB, ModelSpec
-from cloudbandit.catalogue.prices import Offer, load_offers
+from cloudbandit.catalogue.prices import load_offers
 from cloudbandit.core.bundled import bundled
-from cloudbandit.core.errors import PriceError, UnknownNameError, UsageError
+from cloudbandit.core.errors import UnknownNameError, UsageError
+from cloudbandit.core.offer import ON_DEMAND, SPOT, Offer
 
 USABLE_MEMORY = 0.90
 """Share of a GPU's memory that weights and KV cache may take: the default of vLLM's ``gpu_memory_utilization``, and what
@@ -22,24 +21,34 @@ _MAX_ENGINE_GPUS = 8
 
 @dataclass(frozen=True, slots=True)
 class ServingOffer:
-    """A machine that can be rented: ``engines`` engines of ``profile`` each, for ``usd_per_h`` in all."""
+    """An engine layout on an offer: its machine runs ``engines`` engines of ``profile`` each.
 
-    name: str
+    Args:
+        machine: the offer, priced as a whole.
+        profile: what one engine runs on.
+        engines: side by side on the machine.
+        name: by default the offer's.
+
+    Raises:
+        UsageError: no engine, or one without a GPU.
+    """
+
+    machine: Offer
     profile: Profile
-    engines: int
-    usd_per_h: float
-    provider: str = ""
-    region: str = ""
-    as_of: str = ""
-    """Date of the price, ``YYYY-MM-DD``; empty: unknown."""
+    engines: int = 1
+    name: str = ""
 
     def __post_init__(self) -> None:
-        if not (math.isfinite(self.usd_per_h) and self.usd_per_h > 0):
-            raise PriceError(f"the offer {self.name!r} costs {self.usd_per_h!r} USD/h; it must be a finite number > 0")
+        object.__setattr__(self, "name", self.name or self.machine.name)
         if self.engines < 1 or self.profile.gpus < 1:
             raise UsageError(
                 f"the offer {self.name!r} runs {self.engines} engines on {self.profile.gpus} GPUs each; both must be ≥ 1"
             )
+
+    @property
+    def usd_per_h(self) -> float:
+        """Of the whole machine."""
+        return self.machine.usd_per_h
 
 
 PAPER_PROFILES = (
@@ -54,65 +63,80 @@ PAPER_PROFILES = (
 
 def paper_offers() -> list[ServingOffer]:
     """The fourteen GPU profiles of LLM-Pilot, named as there, one engine each, sorted by name."""
-    offers = [ServingOffer(f"{n} x {gpu}", Profile(find_gpu(gpu), n), 1, usd, "aws") for gpu, n, usd in PAPER_PROFILES]
-    return sorted(offers, key=lambda o: o.name)
+    out = []
+    for alias, gpus, usd_per_h in PAPER_PROFILES:
+        gpu, name = find_gpu(alias), f"{gpus} x {alias}"
+        machine = Offer(
+            "aws", "", name, usd_per_h, accelerator=gpu.part, accelerators=gpus, source="LLM-Pilot (SC 2024)"
+        )
+        out.append(ServingOffer(machine, Profile(gpu, gpus), 1, name))
+    return sorted(out, key=lambda o: o.name)
 
 
 def catalogue_offers(
     path: str | Path | None = None,
-    purchase: str = "on-demand",
+    purchase: str = ON_DEMAND,
     gpus: dict[str, GPU] | None = None,
+    *,
+    providers: Collection[str] = (),
+    regions: Collection[str] = (),
 ) -> tuple[list[ServingOffer], list[str]]:
-    """Every way to use every machine of a price catalogue: one engine per 1, 2, 4 or 8 GPUs.
-
-    Of the regions that sell a machine at the same price one is kept, the first by name.
+    """Every way to use every machine of a price catalogue, in every region: one engine per 1, 2, 4 or 8 GPUs.
 
     Args:
-        path: a catalogue with the columns of `cloudbandit.catalogue.prices.Offer`; by default the bundled one.
+        path: a catalogue with the columns of `cloudbandit.catalogue.prices.PriceRow`; by default the bundled one.
         purchase: ``"on-demand"`` or ``"spot"``.
         gpus: datasheets; by default the bundled ones.
+        providers, regions: only theirs; empty: all.
 
     Returns:
         the offers, and what was left out with the reason (an unknown GPU, no such price).
+
+    Raises:
+        UsageError: another purchase; or nothing is of a provider, or in a region, that is named.
+        PriceError: see `cloudbandit.catalogue.prices.load_offers`.
     """
-    if purchase not in ("on-demand", "spot"):
-        raise UsageError(f"purchase is {purchase!r}; allowed: on-demand, spot")
-    raw = load_offers(path or bundled() / "prices" / "offers.csv")
-    return serving_offers(raw, purchase, gpus)
+    if purchase not in (ON_DEMAND, SPOT):
+        raise UsageError(f"purchase is {purchase!r}; allowed: {ON_DEMAND}, {SPOT}")
+    every = select(load_offers(path or bundled() / "prices" / "offers.csv"), providers, regions)
+    mine = [o for o in every if o.purchase == purchase]
+    out, left_out = serving_offers(mine, gpus)
+    priced = {(o.provider, o.region, o.instance_type) for o in mine}
+    others = {(o.provider, o.region, o.instance_type) for o in every} - priced
+    return out, [*(f"{'/'.join(key)}: no {purchase} price" for key in sorted(others)), *left_out]
 
 
-def serving_offers(
-    raw: Sequence[Offer], purchase: str = "on-demand", gpus: dict[str, GPU] | None = None
-) -> tuple[list[ServingOffer], list[str]]:
-    """`catalogue_offers` for a catalogue already read."""
-    cheapest: dict[tuple[str, str], Offer] = {}
-    left_out: list[str] = []
-    for offer in sorted(raw, key=lambda o: o.key):
-        usd = offer.usd_per_h(purchase)
-        if usd is None:
-            left_out.append(f"{'/'.join(offer.key)}: no {purchase} price")
-            continue
-        best = cheapest.get((offer.provider, offer.instance_type))
-        known = best.usd_per_h(purchase) if best else None
-        if known is None or usd < known:
-            cheapest[offer.provider, offer.instance_type] = offer
-    out = []
-    for offer in cheapest.values():
+def select(offers: Sequence[Offer], providers: Collection[str] = (), regions: Collection[str] = ()) -> list[Offer]:
+    """The offers of some providers in some regions; empty: of all.
+
+    Raises:
+        UsageError: nothing is of a provider, or in a region, that is named; the message lists the known.
+    """
+    known = sorted({o.provider for o in offers})
+    wrong = next((p for p in providers if p not in known), None)
+    if wrong is not None:
+        raise UsageError(f"no offer is of provider {wrong!r}; known: {', '.join(known)}")
+    mine = [o for o in offers if not providers or o.provider in providers]
+    known = sorted({o.region for o in mine if o.region})
+    wrong = next((r for r in regions if r not in known), None)
+    if wrong is not None:
+        raise UsageError(f"no offer is in region {wrong!r}; known: {', '.join(known) or 'none, these have no region'}")
+    return [o for o in mine if not regions or o.region in regions]
+
+
+def serving_offers(offers: Iterable[Offer], gpus: dict[str, GPU] | None = None) -> tuple[list[ServingOffer], list[str]]:
+    """The layouts of some offers, by provider, region and instance type; and what was left out with the reason."""
+    out, left_out = [], []
+    for machine in sorted(offers, key=lambda o: (o.provider, o.region, o.instance_type, o.purchase)):
         try:
-            gpu = find_gpu(offer.accelerator, gpus)
+            gpu = find_gpu(machine.accelerator, gpus)
         except UnknownNameError:
-            left_out.append(f"{'/'.join(offer.key)}: no datasheet for {offer.accelerator}; add it with --gpus")
+            left_out.append(f"{machine.name}: no datasheet for {machine.accelerator or 'it'}; add it with --gpus")
             continue
-        price = offer.usd_per_h(purchase)
-        assert price is not None
-        name = f"{offer.provider}/{offer.region}/{offer.instance_type}"
-        whole = ServingOffer(
-            name, Profile(gpu, 1), offer.accelerators, price, offer.provider, offer.region, offer.as_of
-        )
         out += [
-            replace(whole, profile=Profile(gpu, n), engines=offer.accelerators // n)
+            ServingOffer(machine, Profile(gpu, n), machine.accelerators // n)
             for n in (1, 2, 4, 8)
-            if n <= min(offer.accelerators, _MAX_ENGINE_GPUS) and offer.accelerators % n == 0
+            if n <= min(machine.accelerators, _MAX_ENGINE_GPUS) and machine.accelerators % n == 0
         ]
     return out, left_out
 

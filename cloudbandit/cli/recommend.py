@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from datetime import date
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
@@ -35,6 +36,9 @@ def recommend(
     provider: Annotated[
         list[str] | None, typer.Option("--provider", help="Only this provider's offers; repeatable.")
     ] = None,
+    region: Annotated[
+        list[str] | None, typer.Option("--region", help="Only offers in this region; repeatable.")
+    ] = None,
     purchase: Annotated[str, typer.Option("--purchase", help="on-demand or spot, of a catalogue.")] = "on-demand",
     gpus: Annotated[
         Path | None, typer.Option("--gpus", metavar="FILE", help="GPU datasheets, as data/gpus/gpus.csv.")
@@ -62,7 +66,7 @@ def recommend(
     from cloudbandit.surrogate.loads import read_measurements
 
     table = load_gpus(gpus) if gpus else None
-    chosen, notes = _offers(offers, provider, purchase, table)
+    chosen, notes = _offers(offers, provider or [], region or [], purchase, table)
     with err.status("…") as status:
         recommender = Recommender(progress=lambda text: status.update(f"training: {text}"))
         spec = recommender.model(model)
@@ -97,40 +101,31 @@ def recommend(
 
 
 def _offers(
-    name: str, providers: list[str] | None, purchase: str, gpus: dict[str, GPU] | None
+    name: str, providers: list[str], regions: list[str], purchase: str, gpus: dict[str, GPU] | None
 ) -> tuple[list[ServingOffer], list[str]]:
     """The offers asked for, and what the reader must know of them."""
-    from cloudbandit.catalogue.offers import paper_offers, serving_offers
-    from cloudbandit.catalogue.prices import load_offers, stale
-    from cloudbandit.core.bundled import bundled
+    from cloudbandit.catalogue.offers import catalogue_offers, paper_offers, select
+    from cloudbandit.catalogue.prices import stale
 
     if name == LLM_PILOT:
         if purchase != "on-demand":
             raise UsageError(f"the offers of {LLM_PILOT} have on-demand prices only; cure: --offers {CATALOGUE}")
-        found = paper_offers()
-        notes = ["prices are those LLM-Pilot used, undated; today's: --offers catalogue"]
-    else:
-        if purchase not in ("on-demand", "spot"):
-            raise UsageError(f"--purchase is {purchase!r}; allowed: on-demand, spot")
-        raw = load_offers(bundled() / "prices" / "offers.csv" if name == CATALOGUE else Path(name).expanduser())
-        found, left_out = serving_offers(raw, purchase, gpus)
-        notes = []
-        raw = [o for o in raw if not providers or o.provider in providers]
-        used = {o.name for o in found}
-        here = [o for o in raw if "/".join(o.key) in used]
-        old = len(stale(here, date.today()))
-        if old:
-            notes.append(f"{old} of {len(here)} prices are older than 7 days or undated: check them before you rent")
-        left_out = [text for text in left_out if not providers or text.split("/")[0] in providers]
-        if left_out:
-            more = " …" if len(left_out) > 3 else ""
-            notes.append(f"{len(left_out)} machines left out: {'; '.join(left_out[:3])}{more}")
-    if providers:
-        known = sorted({o.provider for o in found})
-        unknown = [p for p in providers if p not in known]
-        if unknown:
-            raise UsageError(f"no offer is of provider {unknown[0]!r}; known: {', '.join(known)}")
-        found = [o for o in found if o.provider in providers]
+        paper = paper_offers()
+        machines = select([o.machine for o in paper], providers, regions)
+        return (
+            [o for o in paper if o.machine in machines],
+            ["prices are those LLM-Pilot used, undated; today's: --offers catalogue"],
+        )
+    path = None if name == CATALOGUE else Path(name).expanduser()
+    found, left_out = catalogue_offers(path, purchase, gpus, providers=providers, regions=regions)
+    notes = []
+    prices = dict.fromkeys(o.machine for o in found)
+    old = len(stale(prices, date.today()))
+    if old:
+        notes.append(f"{old} of {len(prices)} prices are older than 7 days or undated: check them before you rent")
+    if left_out:
+        more = " …" if len(left_out) > 3 else ""
+        notes.append(f"{len(left_out)} machines left out: {'; '.join(left_out[:3])}{more}")
     return found, notes
 
 
@@ -140,6 +135,11 @@ def _workload(inputs: float | None, outputs: float | None) -> RequestLengths | N
     if (inputs is None) != (outputs is None):
         raise UsageError("give both --input-tokens and --output-tokens, or neither")
     return None if inputs is None or outputs is None else RequestLengths.fixed(inputs, outputs)
+
+
+def _among(regions: list[str]) -> str:
+    """The first of them, and how many more."""
+    return regions[0] + (f" +{len(regions) - 1}" if len(regions) > 1 else "")
 
 
 def _print(answer: Answer, advisor: Advisor, following: Measurement | None, top: int, plot: Path | None) -> None:
@@ -152,14 +152,22 @@ def _print(answer: Answer, advisor: Advisor, following: Measurement | None, top:
         )
         out.print(answer.explanation, highlight=False, markup=False)
     else:
+        choices = answer.choices()
+        somewhere = any(regions[0] for _, regions in choices)
         grid = Grid(title=f"{answer.model}, {answer.users} users, {slos}", title_justify="left")
         grid.add_column("offer", no_wrap=True)
+        if somewhere:
+            grid.add_column("region", no_wrap=True)
+        stood_in = any(r.stand_ins for r, _ in choices)
         for column in ("engines", "replicas", "users each", "USD/h", "USD/Mtok out", "P(meets)", "binding", "source"):
             grid.add_column(column, justify="left" if column in ("engines", "binding", "source") else "right")
-        for i, r in enumerate(answer.ranking[:top]):
+        if stood_in:
+            grid.add_column("answered by", overflow="fold")
+        for i, (r, regions) in enumerate(choices[:top]):
             tokens = r.usd_per_million_output_tokens
             grid.add_row(
-                r.offer.name,
+                replace(r.offer.machine, region="").name if somewhere else r.offer.name,
+                *([_among(regions)] if somewhere else []),
                 f"{r.offer.engines} × ({r.offer.profile})",
                 str(r.replicas),
                 str(r.users_per_replica),
@@ -168,11 +176,12 @@ def _print(answer: Answer, advisor: Advisor, following: Measurement | None, top:
                 f"{r.p_meets_slo:.2f}",
                 r.binding,
                 r.source,
+                *([", ".join(r.stand_ins)] if stood_in else []),
                 style="bold green" if i == 0 else "",
             )
         out.print(grid)
-        if len(answer.ranking) > top:
-            out.print(f"… and {len(answer.ranking) - top} more (--top)", highlight=False)
+        if len(choices) > top:
+            out.print(f"… and {len(choices) - top} more (--top)", highlight=False)
     for note in answer.notes:
         out.print(f"note: {note}", highlight=False, markup=False)
     if answer.ranking and answer.best is not None and answer.best.source == "predicted":

@@ -7,21 +7,17 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from cloudbandit.core.curve import LoadCurve, max_users, prefix, replicas_for
+from cloudbandit.core.curve import LoadCurve, max_users, of_the_fleet, prefix, replicas_for
 from cloudbandit.core.errors import UnknownNameError, UsageError
 from cloudbandit.core.goal import SLO
-from cloudbandit.core.metrics import FAILURES, better, names, of_fleet, resolve_metric
+from cloudbandit.core.metrics import DICTIONARY, FAILURES, better, of_fleet, resolve_metric
 from cloudbandit.core.targets import Targets
 from cloudbandit.core.trial import Observation, Result, Score, Status
 
 USD_PER_H = "usd_per_h"
 TOKENS = "output_tok_per_s"
-SERVING = (
-    *names("ttft", "ttft_excl_accept", "nttft", "itl", "tpot", "e2e"),
-    *names("output_tok_per_s", "requests_per_s", "goodput_requests_per_s"),
-    *FAILURES,
-)
-"""What a load curve may hold and an SLO of a fleet may limit."""
+SERVING = (*(full for m in DICTIONARY.values() if m.statistics or m.of_fleet for full in m.names), *FAILURES)
+"""What a load curve may hold and an SLO of a fleet may limit: latencies, throughputs, failures."""
 _MOST_VIOLATION = 1e6
 
 
@@ -30,17 +26,17 @@ class FleetGoal:
     """Serve the demand at the least cost per hour, judged by a load curve.
 
     A result has one row per load (``users`` and metrics), and the metrics ``price_usd_per_h`` of the machine and, where it runs
-    several engines, ``engines``. The score's value is machines × price; its violation, where no load meets the SLOs, that of the
+    several engines, ``engines``. The score's value is machines × price. Where no load serves, its violation is that of the
     lowest load.
 
     Args:
-        users: concurrent users in all.
+        users: concurrent users in all, each with one request in flight.
         slos: see `parse_slos`; strings are parsed.
         max_failure_rate: without an SLO on failures, the share that may fail beyond a single user's.
         tokens_per_s: the demand in output tokens per second, instead of ``users``.
 
     Raises:
-        UsageError: neither or both demands are given, or one is not > 0.
+        UsageError: neither or both demands are given, one is not > 0, or a throughput is limited beside a demand in tokens.
     """
 
     users: int | None = None
@@ -56,6 +52,11 @@ class FleetGoal:
         if self.tokens_per_s is not None and not 0 < self.tokens_per_s < np.inf:
             raise UsageError(f"tokens_per_s is {self.tokens_per_s}; it must be a finite number > 0")
         object.__setattr__(self, "slos", parse_slos(self.slos, self.max_failure_rate))
+        throughput = next((slo for slo in self.slos if of_fleet(slo.metric)), None)
+        if self.tokens_per_s is not None and throughput is not None:
+            raise UsageError(
+                f"the demand is {self.tokens_per_s:g} tokens/s, and {throughput} limits a throughput too; cure: leave it out"
+            )
 
     @property
     def metrics(self) -> tuple[str, ...]:
@@ -63,17 +64,14 @@ class FleetGoal:
         return (USD_PER_H,)
 
     def replicas(self, curve: LoadCurve) -> int | None:
-        """Machines of this kind that are needed; None where no load meets the SLOs."""
-        ok = curve.meets(self.slos, self.users if self.users is not None else np.inf)
-        if self.users is not None:
-            per_machine = float(max_users(ok, curve.loads)) * curve.engines
-            demand = float(self.users)
+        """Machines of this kind that are needed; None where no load serves within the SLOs."""
+        ok = curve.meets(self.slos, self._users)
+        if self.tokens_per_s is None:
+            demand, per_engine = self._users, float(max_users(ok, curve.loads))
         else:
-            assert self.tokens_per_s is not None
-            served = np.where(prefix(ok), curve.values(TOKENS), np.nan)
-            per_machine = float(np.nanmax(served)) * curve.engines if np.isfinite(served).any() else 0.0
-            demand = self.tokens_per_s
-        return int(replicas_for(demand, per_machine)) if per_machine > 0 else None
+            demand, served = self.tokens_per_s, np.where(prefix(ok), curve.values(TOKENS), 0.0)
+            per_engine = float(np.nan_to_num(served).max())
+        return int(replicas_for(demand, per_engine * curve.engines)) if per_engine > 0 else None
 
     def score(self, result: Result) -> Score | None:
         """See `cloudbandit.core.goal.Goal.score`.
@@ -89,10 +87,19 @@ class FleetGoal:
         replicas = self.replicas(curve)
         if replicas is not None:
             return Score(0, 0.0, (replicas * curve.usd_per_h,))
-        lowest = {slo.metric: float(curve.values(slo.metric)[0]) for slo in self.slos}
-        known = {name: value for name, value in lowest.items() if np.isfinite(value)}
-        violation = min(sum(slo.violation(known) for slo in self.slos), _MOST_VIOLATION)
-        return Score(0, max(violation, 1e-9), (curve.usd_per_h * (self.users or self.tokens_per_s or 1.0),))
+        violation = sum(slo.violation(self._at_the_lowest(curve, slo.metric)) for slo in self.slos)
+        if violation == 0:  # the SLOs are met, and no token is served
+            violation = 1.0
+        return Score(0, min(violation, _MOST_VIOLATION), (curve.usd_per_h * (self.users or self.tokens_per_s or 1.0),))
+
+    @property
+    def _users(self) -> float:
+        return np.inf if self.users is None else float(self.users)
+
+    def _at_the_lowest(self, curve: LoadCurve, metric: str) -> dict[str, float]:
+        """The fleet's metric at the lowest load; nothing where it is unknown."""
+        value = float(of_the_fleet(metric, curve.values(metric), curve.loads, self._users)[0])
+        return {metric: value} if np.isfinite(value) else {}
 
     def targets(self, observations: Sequence[Observation]) -> Targets:
         """What an optimizer learns from: the fleet's cost, and the SLOs' metrics at the *lowest* load, which alone decides
@@ -109,9 +116,7 @@ class FleetGoal:
         if observation.result.status is not Status.OK:
             return {}
         curve = LoadCurve.of_result(observation.result)
-        share = {slo.metric: (self.users or 1) / curve.loads[0] if of_fleet(slo.metric) else 1.0 for slo in self.slos}
-        values = {name: float(curve.values(name)[0]) * times for name, times in share.items()}
-        return {name: value for name, value in values.items() if np.isfinite(value)}
+        return {name: value for slo in self.slos for name, value in self._at_the_lowest(curve, slo.metric).items()}
 
 
 def metric_name(name: str) -> str:
@@ -131,7 +136,7 @@ def parse_slos(slos: Iterable[str | SLO], max_failure_rate: float | None = 0.01)
     """SLOs with their metrics' full names; without one on failures, ``failure_rate_excess`` is limited too.
 
     Raises:
-        UsageError: unknown metric, a limit that makes no sense, or two SLOs that exclude each other.
+        UsageError: there is none, an unknown metric, a limit that can never be met, or a limit on the better side.
     """
     out: list[SLO] = []
     for given in slos:

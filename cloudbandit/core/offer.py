@@ -18,7 +18,7 @@ class Offer:
     """An instance type in a region, bought in one way, at a price.
 
     Args:
-        provider, region, instance_type: who rents it out, where, and what it is called there.
+        provider, region, instance_type: who rents it out, where (empty: nowhere in particular), and what it is called there.
         usd_per_h: for the whole instance.
         purchase: one of `PURCHASES`.
         accelerator: the exact part (``A100-SXM4-80GB``); empty: none, or unknown.
@@ -29,7 +29,8 @@ class Offer:
         note: for people.
 
     Raises:
-        PriceError: the price is not a finite number > 0, or the purchase is none.
+        PriceError: it has no name, the price is not a finite number > 0, the purchase is none, the count of accelerators is
+            negative, or the date is none.
     """
 
     provider: str
@@ -46,12 +47,23 @@ class Offer:
     note: str = ""
 
     def __post_init__(self) -> None:
+        if not (self.provider and self.instance_type):
+            raise PriceError(f"an offer needs a provider and an instance type, got {self.name!r}")
         if not (math.isfinite(self.usd_per_h) and self.usd_per_h > 0):
             raise PriceError(f"the offer {self.name} costs {self.usd_per_h!r} USD/h; it must be a finite number > 0")
         if self.purchase not in PURCHASES:
             raise PriceError(
                 f"the purchase of {self.name} is {self.purchase!r}; allowed: {', '.join(map(repr, PURCHASES))}"
             )
+        if self.accelerators < 0:
+            raise PriceError(f"{self.name} has {self.accelerators} accelerators; it must be a number ≥ 0")
+        if self.as_of:
+            try:
+                date.fromisoformat(self.as_of)
+            except ValueError:
+                raise PriceError(
+                    f"as_of of {self.name} is {self.as_of!r}; write YYYY-MM-DD, or leave it empty"
+                ) from None
 
     @property
     def label(self) -> str:
@@ -65,7 +77,7 @@ class Offer:
         return f"{self.provider}/{self.label}"
 
     def facts(self) -> Mapping[str, float | str]:
-        """What is known of it free of charge; what is unknown is absent."""
+        """What is known of it free of charge, units in the names; what is unknown is absent."""
         known: dict[str, float | str | None] = {
             "price_usd_per_h": self.usd_per_h,
             "accelerator": self.accelerator or None,
@@ -91,11 +103,20 @@ class Tariff:
         granularity_s: a started unit is billed whole.
         minimum_s: at least so long is billed.
         storage_usd_per_h: of the disk that goes with it, while the machine is up.
+
+    Raises:
+        PriceError: one of them is not a finite number ≥ 0.
     """
 
     granularity_s: float = 1.0
     minimum_s: float = 0.0
     storage_usd_per_h: float = 0.0
+
+    def __post_init__(self) -> None:
+        for name in ("granularity_s", "minimum_s", "storage_usd_per_h"):
+            value = getattr(self, name)
+            if not (math.isfinite(value) and value >= 0):
+                raise PriceError(f"{name} of a tariff is {value!r}; it must be a finite number ≥ 0")
 
     def usd(self, usd_per_h: float, seconds: float) -> float:
         """The bill of a machine at this price that was up for so long; 0 for one that never was."""
@@ -103,7 +124,10 @@ class Tariff:
             return 0.0
         billed_s = max(self.minimum_s, seconds)
         if self.granularity_s > 0:
-            billed_s = math.ceil(billed_s / self.granularity_s - 1e-9) * self.granularity_s
+            units = math.ceil(
+                billed_s / self.granularity_s - 1e-9
+            )  # 3.0000000001 units are three: clocks are not exact
+            billed_s = max(1, units) * self.granularity_s
         return usd_per_h * billed_s / 3600 + self.storage_usd_per_h * seconds / 3600
 
 

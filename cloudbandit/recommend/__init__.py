@@ -1,7 +1,7 @@
 """The cheapest SLO-meeting hardware for an LLM, measured before or not.
 
-`recommend` answers one question; an `Advisor` answers it again after each measurement. Reading order: `decision`, `advisor`,
-`answer`, `recommender` (what is recommended), `fleet` (the same as a study); `assess/` says how good it is.
+`recommend` answers one question; an `Advisor` answers it again after each measurement. Reading order: `decision`, `beliefs`,
+`answer`, `ranking`, `advisor`, `recommender` (what is recommended), `study` (the same as a study); `assess/` says how good it is.
 """
 
 from cloudbandit.catalogue.gpus import GPU, Profile, find_gpu, load_gpus

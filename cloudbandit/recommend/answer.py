@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 from cloudbandit.catalogue.offers import ServingOffer
@@ -23,8 +23,9 @@ class Recommendation:
         binding: the SLO that would be violated first by more users per machine; ``"none up to N users"`` where none is known to.
         source: ``"measured"``: every SLO's metric was measured on this profile at every load up to the chosen one; else
             ``"predicted"``.
-        medians: of each SLO's metric at ``load_per_engine``.
+        medians: of each SLO's metric at ``load_per_engine``, by the name of the metric that answered.
         intervals: central 80 % predictive intervals of them; a point where it was measured.
+        answered_by: each SLO's metric → the metric that answered: itself, or its stand-in (`cloudbandit.core.metrics.stand_in`).
     """
 
     offer: ServingOffer
@@ -38,12 +39,22 @@ class Recommendation:
     source: str
     medians: dict[str, float]
     intervals: dict[str, tuple[float, float]]
+    answered_by: dict[str, str]
+
+    @property
+    def stand_ins(self) -> list[str]:
+        """The metrics that answered for others."""
+        return sorted({name for metric, name in self.answered_by.items() if name != metric})
 
     def to_dict(self) -> dict[str, Any]:
         """JSON-able."""
-        offer = self.offer
+        offer, machine = self.offer, self.offer.machine
         return {
             "offer": offer.name,
+            "provider": machine.provider,
+            "region": machine.region,
+            "instance_type": machine.instance_type,
+            "purchase": machine.purchase,
             "gpu": offer.profile.gpu.part,
             "gpus_per_engine": offer.profile.gpus,
             "engines_per_replica": offer.engines,
@@ -58,6 +69,7 @@ class Recommendation:
             "source": self.source,
             "medians": self.medians,
             "intervals_80": {m: list(i) for m, i in self.intervals.items()},
+            "answered_by": self.answered_by,
         }
 
 
@@ -79,6 +91,15 @@ class Answer:
     explanation: str
     notes: Sequence[str]
     expected_regret: float
+
+    def choices(self) -> list[tuple[Recommendation, list[str]]]:
+        """The ranking with what is equal but for the region as one choice: its first entry, and the regions, best first."""
+        out: dict[tuple[object, ...], tuple[Recommendation, list[str]]] = {}
+        for r in self.ranking:
+            anywhere = replace(r.offer.machine, region="", as_of="", source="", note="")
+            key = (anywhere, r.offer.profile.key, r.offer.engines, r.replicas)
+            out.setdefault(key, (r, []))[1].append(r.offer.machine.region)
+        return list(out.values())
 
     @property
     def best(self) -> Recommendation | None:

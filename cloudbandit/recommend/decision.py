@@ -9,7 +9,7 @@ import numpy as np
 import numpy.typing as npt
 
 from cloudbandit.catalogue.offers import ServingOffer
-from cloudbandit.core.curve import meets, prefix, replicas_for
+from cloudbandit.core.curve import max_users, meets, prefix, replicas_for
 from cloudbandit.core.goal import SLO
 
 Floats = npt.NDArray[np.float64]
@@ -59,15 +59,9 @@ def confident_load(p: Floats, confidence: float) -> Ints:
     return out
 
 
-def most_users(ok: Bools, loads: Sequence[int]) -> Ints:
-    """(samples, profiles): the largest load that is ok; 0 where none is. ``ok`` is prefix-closed."""
-    out: Ints = np.concatenate([[0], np.asarray(loads, np.int64)])[ok.sum(-1)]
-    return out
-
-
 def true_costs(ok: Bools, choices: Choices, loads: Sequence[int], users: float) -> Floats:
     """(samples, offers): what each offer costs where the samples are the truth; infinite where no load meets the SLOs."""
-    most = most_users(ok, loads)[:, choices.row]
+    most = max_users(ok, loads)[:, choices.row]
     cost: Floats = replicas_for(users, most * choices.engines) * choices.usd_per_h
     return cost
 
@@ -82,7 +76,7 @@ def utilities(ok: Bools, choices: Choices, loads: Sequence[int], users: float) -
     count = replicas_for(users, np.outer(choices.engines, loads))  # machines: (offers, loads)
     cost = count * choices.usd_per_h[:, None]
     # The machines serve the users if each engine takes its share of them: some load ≥ users / (machines × engines) is ok.
-    most = most_users(ok, loads)[:, choices.row]
+    most = max_users(ok, loads)[:, choices.row]
     serves = count * (choices.engines * most)[:, :, None] >= users
     with np.errstate(invalid="ignore"):
         worth = np.clip(2.0 - cost / best[:, None, None], 0.0, 1.0)
@@ -150,7 +144,7 @@ def expected_regret(
         return 1.0
     best = true_costs(ok, choices, loads, users).min(1)
     offer, count = decision
-    most = most_users(ok, loads)[:, choices.row[offer]]
+    most = max_users(ok, loads)[:, choices.row[offer]]
     serves = count * choices.engines[offer] * most >= users
     with np.errstate(invalid="ignore"):
         worth = np.clip(2.0 - count * choices.usd_per_h[offer] / best, 0.0, 1.0)

@@ -4,6 +4,9 @@ from __future__ import annotations
 
 from pathlib import Path
 
+import numpy as np
+
+from cloudbandit.core.curve import replicas_for
 from cloudbandit.core.goal import SLO
 from cloudbandit.core.metrics import FAILURES
 from cloudbandit.recommend.advisor import Advisor
@@ -14,7 +17,7 @@ _MOST = 6
 
 
 def plot_answer(advisor: Advisor, answer: Answer, path: Path) -> None:
-    """One panel per SLO (failures left out): the best six offers, a line over the loads, a ring at the recommended one with its
+    """One panel per SLO (failures left out): the best six choices, a line over the loads, a ring at the recommended one with its
     80 % interval, the limit dashed."""
     slos = [s for s in answer.slos if s.metric not in FAILURES] or list(answer.slos)
     figure, panels = figure_of(2.0 + 5.0 * len(slos), 5.4, len(slos))
@@ -30,14 +33,16 @@ def _panel(axes: object, advisor: Advisor, answer: Answer, slo: SLO) -> None:
     from matplotlib.axes import Axes
 
     assert isinstance(axes, Axes)
-    for position, r in enumerate(answer.ranking[:_MOST]):
+    for position, (r, regions) in enumerate(answer.choices()[:_MOST]):
         colour = COLOURS[position]
-        cost, middle = advisor.curve(r.offer, slo.metric)
+        curve = advisor.curve(r.offer)
+        cost = replicas_for(answer.users, curve.engines * np.array(curve.loads)) * curve.usd_per_h
         layout = f", {r.offer.engines} × {r.offer.profile}" if r.offer.engines > 1 else ""
-        label = f"{position + 1}. {r.offer.name}{layout} ({r.source})"
-        axes.plot(cost, middle, color=colour, linewidth=1.2, marker=".", markersize=4, label=label)
-        low, high = r.intervals[slo.metric]
-        value = r.medians[slo.metric]
+        more = f" +{len(regions) - 1}" if len(regions) > 1 else ""
+        label = f"{position + 1}. {r.offer.name}{more}{layout} ({r.source})"
+        axes.plot(cost, curve.values(slo.metric), color=colour, linewidth=1.2, marker=".", markersize=4, label=label)
+        low, high = r.intervals[r.answered_by[slo.metric]]
+        value = r.medians[r.answered_by[slo.metric]]
         axes.errorbar(
             [r.usd_per_h], [value], yerr=[[max(0.0, value - low)], [max(0.0, high - value)]], color=colour, capsize=3
         )

@@ -6,7 +6,7 @@ import itertools
 import json
 import math
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from functools import lru_cache
 from pathlib import Path
 from typing import Any
@@ -16,17 +16,17 @@ import numpy.typing as npt
 
 from cloudbandit.catalogue.gpus import GPU, Profile, find_gpu
 from cloudbandit.catalogue.models import ModelSpec
+from cloudbandit.catalogue.offers import ServingOffer
 from cloudbandit.core.bundled import bundled
+from cloudbandit.core.curve import USERS, LoadCurve, excess
 from cloudbandit.core.errors import DataError, UnknownNameError, UsageError
-from cloudbandit.core.fleet import metric_name
-from cloudbandit.core.metrics import FAILURES, STATISTICS, names
+from cloudbandit.core.fleet import SERVING, metric_name
+from cloudbandit.core.metrics import DICTIONARY, FAILURES, STATISTICS, stand_in
 
-LATENCIES = ("ttft", "ttft_excl_accept", "nttft", "itl", "tpot", "e2e")
 PERCENTILES = tuple(s for s in STATISTICS if s != "mean")
-THROUGHPUTS = ("output_tok_per_s", "requests_per_s")
-METRICS = (*(m for m in names(*LATENCIES) if "_mean_" not in m), *THROUGHPUTS, *FAILURES)
-"""What a load test measures and the surrogate predicts. ``failure_rate_excess`` is the share of requests that fail beyond those
-that fail with a single user, i.e. for want of capacity."""
+METRICS = tuple(m for m in SERVING if "_mean_" not in m)
+"""What the surrogate predicts, where the load tests that it learns from have it. ``failure_rate_excess`` is the share of requests
+that fail beyond those that fail with a single user, i.e. for want of capacity."""
 LOADS = (1, 2, 4, 8, 16, 32, 64, 128)
 """Concurrent users of one engine that were measured."""
 _CONTRADICTION = 1.5
@@ -71,7 +71,8 @@ def llm_pilot_workload() -> RequestLengths:
 
 @dataclass(frozen=True, slots=True)
 class LoadTest:
-    """One model on one profile under so many concurrent users. Metrics as in `METRICS`; an unmeasured one is absent."""
+    """One model on one profile under so many concurrent users. Metrics as in `cloudbandit.core.fleet.SERVING`; an unmeasured one
+    is absent."""
 
     model: str
     profile: Profile
@@ -99,9 +100,18 @@ class LoadTests:
     def of(self, model: str) -> list[LoadTest]:
         return [t for t in self.tests if t.model == model]
 
+    def curves(self, model: str, offers: Iterable[ServingOffer]) -> dict[ServingOffer, LoadCurve]:
+        """`load_curves` of one model."""
+        return load_curves(self.of(model), offers)
+
     @property
     def names(self) -> list[str]:
         return sorted({t.model for t in self.tests})
+
+    @property
+    def metrics(self) -> frozenset[str]:
+        """What was measured in any test."""
+        return frozenset(m for t in self.tests for m in t.metrics)
 
 
 @lru_cache(maxsize=1)
@@ -133,20 +143,41 @@ def _known(columns: Sequence[str], row: Floats) -> dict[str, float]:
 
 
 def with_excess(tests: Iterable[LoadTest]) -> list[LoadTest]:
-    """Fill in ``failure_rate_excess``: the failure rate less that of the same curve at its lowest load."""
-    tests = list(tests)
-    base: dict[tuple[str, tuple[str, int]], tuple[int, float]] = {}
-    for t in tests:
-        key = (t.model, t.profile.key)
-        if "failure_rate" in t.metrics and (key not in base or t.users < base[key][0]):
-            base[key] = (t.users, t.metrics["failure_rate"])
+    """Where the failure rate is known, ``failure_rate_excess`` is `cloudbandit.core.curve.excess` of it over the test's curve."""
+    out = list(tests)
+    curves: dict[tuple[str, tuple[str, int]], list[int]] = {}
+    for i, t in enumerate(out):
+        if FAILURES[1] in t.metrics:
+            curves.setdefault((t.model, t.profile.key), []).append(i)
+    for which in curves.values():
+        which.sort(key=lambda i: out[i].users)
+        rates = np.array([out[i].metrics[FAILURES[1]] for i in which])
+        for i, value in zip(which, excess(rates, [out[i].users for i in which]), strict=True):
+            out[i] = replace(out[i], metrics={**out[i].metrics, FAILURES[0]: float(value)})
+    return out
+
+
+def with_stand_ins(tests: Iterable[LoadTest]) -> list[LoadTest]:
+    """Fill in a stand-in that was not measured with what it stands for: an upper bound of it, taken at face value
+    (``ttft_excl_accept_p50_ms`` = ``ttft_p50_ms``, although the wait for acceptance is in it). As evidence it errs on the slow
+    side: a machine is believed to be slower than it is, never faster."""
     out = []
     for t in tests:
-        if "failure_rate" in t.metrics:
-            excess = max(0.0, t.metrics["failure_rate"] - base[t.model, t.profile.key][1])
-            t = LoadTest(t.model, t.profile, t.users, {**t.metrics, "failure_rate_excess": excess})
-        out.append(t)
+        bounds = {other: value for m, value in t.metrics.items() if (other := stand_in(m)) is not None}
+        out.append(replace(t, metrics={**bounds, **t.metrics}))
     return out
+
+
+def load_curves(tests: Iterable[LoadTest], offers: Iterable[ServingOffer]) -> dict[ServingOffer, LoadCurve]:
+    """Per offer on whose profile there are load tests: their curve, at its price. The tests are of one model.
+
+    Raises:
+        UsageError: two tests of one profile and load (see `merged`).
+    """
+    rows: dict[tuple[str, int], list[dict[str, float]]] = {}
+    for t in tests:
+        rows.setdefault(t.profile.key, []).append({USERS: float(t.users), **t.metrics})
+    return {o: LoadCurve.of_rows(rows[o.profile.key], o.usd_per_h, o.engines) for o in offers if o.profile.key in rows}
 
 
 def read_measurements(path: str | Path, model: str, gpus: dict[str, GPU] | None = None) -> list[LoadTest]:
@@ -223,7 +254,7 @@ def merged(tests: Iterable[LoadTest]) -> list[LoadTest]:
                     "Cure: measure again, and leave the wrong row out"
                 )
             metrics[name] = float(np.mean(values))
-        for stem in LATENCIES:
+        for stem in (m.name for m in DICTIONARY.values() if m.statistics):
             known = [(p, metrics[f"{stem}_{p}_ms"]) for p in PERCENTILES if f"{stem}_{p}_ms" in metrics]
             for (low, a), (high, b) in itertools.pairwise(known):
                 if a > b:

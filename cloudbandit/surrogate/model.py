@@ -16,11 +16,10 @@ import numpy.typing as npt
 from cloudbandit.catalogue.gpus import Profile
 from cloudbandit.catalogue.models import ModelSpec
 from cloudbandit.core.errors import UsageError
-from cloudbandit.core.metrics import FAILURES, entry
+from cloudbandit.core.metrics import FAILURES, entry, of_fleet
 from cloudbandit.surrogate.loads import (
     METRICS,
     PERCENTILES,
-    THROUGHPUTS,
     LoadTest,
     LoadTests,
     RequestLengths,
@@ -52,7 +51,7 @@ def from_log(metric: str, values: Floats) -> Floats:
 
 def grows_with_users(metric: str) -> bool:
     """Latencies and failures can only get worse with load; throughput may go either way."""
-    return metric not in THROUGHPUTS
+    return not of_fleet(metric)
 
 
 def quantity(metric: str) -> str:

@@ -10,7 +10,8 @@ from cloudbandit.core.trial import Candidate, Status
 
 @dataclass(frozen=True, slots=True)
 class Row:
-    """One recorded run. ``line`` is its line in the file, the header being line 1."""
+    """One recorded run. ``line`` is its line in the file, the header being line 1; ``load`` its concurrent users, where the
+    manifest names a column of loads."""
 
     line: int
     status: Status
@@ -19,6 +20,7 @@ class Row:
     usd: float | None
     seconds: float | None
     facts: Mapping[str, float | str]
+    load: float | None = None
 
     @property
     def ok(self) -> bool:

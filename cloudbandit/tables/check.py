@@ -15,8 +15,8 @@ from cloudbandit.tables.table import Table
 class TableCheck:
     """Counts, names and warnings.
 
-    ``repeats``: rows beyond the first of their cell. ``missing``: cells (workload × config) without a row, over the configs
-    that some workload recorded.
+    ``repeats``: rows beyond the first of their cell and load. ``missing``: cells (workload × config) without a row,
+    over the configs that some workload recorded.
     """
 
     rows: int
@@ -43,7 +43,7 @@ def check_table(table: Table) -> TableCheck:
         workloads=list(table.workloads),
         arms=list(table.arms),
         configs=configs,
-        repeats=table.rows - len(cells),
+        repeats=table.rows - sum(len({row.load for row in cell.rows}) for cell in cells),
         failures=sum(not row.ok for cell in cells for row in cell.rows),
         missing=configs * len(loaded) - len(cells),
         metrics=sorted(table.metrics),

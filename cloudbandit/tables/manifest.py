@@ -75,12 +75,15 @@ class Manifest:
     source: str = ""
     description: str = ""
     estimates: bool = False
+    load: str = ""
+    """The column of concurrent users: rows that differ in it alone are one config's load curve."""
 
 
 class _Table(Section):
     file: str
     context: Annotated[str | Annotated[list[str], Meta(min_length=1)], Meta(description=_TEXTS)]
     arm: str
+    load: str = ""
     licence: str = ""
     source: str = ""
     name: str = ""
@@ -164,7 +167,7 @@ def read_manifest(path: Path, file: Path | None = None) -> Manifest:
     )
     metrics = {n: Metric(m.column, m.unit) if isinstance(m, _Metric) else Metric(m) for n, m in read.metrics.items()}
     context = _several(read.table.context)
-    roles = {*context, read.table.arm, *(m.column for m in metrics.values())}
+    roles = {*context, read.table.arm, read.table.load, *(m.column for m in metrics.values())}
     twice = [rule.pattern for rule in params if rule.pattern in roles]
     if twice:
         raise TableError(f"{path}: column {twice[0]!r} is a parameter and has another role too")
@@ -185,6 +188,7 @@ def read_manifest(path: Path, file: Path | None = None) -> Manifest:
         read.table.source,
         read.table.description,
         read.table.estimates,
+        read.table.load,
     )
 
 

@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import replace
 from statistics import fmean
 from typing import Literal
 
 import numpy as np
 
+from cloudbandit.core.curve import ENGINES, PRICE, USERS
 from cloudbandit.core.errors import TableError, UnknownNameError
 from cloudbandit.core.protocols import Quote, Run
 from cloudbandit.core.trial import Candidate, Result, Status, Trial
@@ -20,6 +22,9 @@ Failures = Literal["strict", "recorded"]
 
 class Recorded:
     """One workload of a table as an objective.
+
+    With a column of loads (``table.load``) a trial is a sweep over them, and what it costs adds up. Its result has a row per load
+    (``users`` and the metrics) and, where known, the machine's price and engines: `cloudbandit.core.fleet.FleetGoal` judges it.
 
     Args:
         table, workload: what to look up.
@@ -54,10 +59,6 @@ class Recorded:
                         )
         self._results: dict[str, Result] = {}
 
-    def rows(self, cell: Cell) -> tuple[Row, ...]:
-        """The rows that speak for a cell under the failure policy."""
-        return cell.rows if self.failures == "recorded" else cell.succeeded or cell.rows
-
     def quote(self, candidate: Candidate) -> Quote:
         cell = self.workload.cells.get(candidate.key)
         if cell is None:
@@ -65,15 +66,17 @@ class Recorded:
         if self._manifest.repeats != "draw":
             result = self.true_result(candidate)
             return Quote(result.spent_usd, result.seconds)
-        results = [self._result(cell, (row,)) for row in self.rows(cell)]
-        return Quote(max(r.spent_usd for r in results), max(r.seconds for r in results))
+        drawable = [[self._one(cell, (row,)) for row in rows] for rows in self._by_load(cell).values()]
+        return Quote(
+            sum(max(r.spent_usd for r in some) for some in drawable),
+            sum(max(r.seconds for r in some) for some in drawable),
+        )
 
     def evaluate(self, trial: Trial, run: Run) -> Result:
         cell = self.workload.cells.get(trial.candidate.key)
         if cell is not None and self._manifest.repeats == "draw":
-            rows = self.rows(cell)
-            drawn = int(np.random.default_rng(trial.seed).integers(len(rows)))
-            return self._result(cell, (rows[drawn],))
+            rng = np.random.default_rng(trial.seed)
+            return self._result(cell, lambda rows: (rows[int(rng.integers(len(rows)))],))
         return self.true_result(trial.candidate)
 
     def true_result(self, candidate: Candidate) -> Result:
@@ -84,23 +87,60 @@ class Recorded:
             if cell is None:
                 found = Result(Status.UNAVAILABLE, source="recorded", reason="not_recorded")
             else:
-                rows = self.rows(cell)
-                found = self._result(cell, rows[:1] if self._manifest.repeats == "first" else rows)
+                first = self._manifest.repeats == "first"
+                found = self._result(cell, lambda rows: rows[:1] if first else rows)
             self._results[candidate.key] = found
         return found
 
     def facts(self, candidate: Candidate) -> Mapping[str, float | str]:
         """The manifest's facts, and the price where trials were paid by time."""
         cell = self.workload.cells.get(candidate.key)
-        if cell is None:
-            return {}
+        return {} if cell is None else self._facts(cell)
+
+    def _facts(self, cell: Cell) -> dict[str, float | str]:
         facts = dict(cell.rows[0].facts)
         price = _price_usd_per_s(cell)
         if price is not None:
-            facts.setdefault("price_usd_per_h", price * 3600)
+            facts.setdefault(PRICE, price * 3600)
         return facts
 
-    def _result(self, cell: Cell, rows: Sequence[Row]) -> Result:
+    def _by_load(self, cell: Cell) -> dict[float | None, tuple[Row, ...]]:
+        """The rows that speak for a cell under the failure policy, by increasing load; without loads all under one key."""
+        groups: dict[float | None, list[Row]] = {}
+        for row in sorted(cell.rows, key=lambda row: row.load or 0.0):
+            groups.setdefault(row.load, []).append(row)
+        return {load: self._speaking(rows) for load, rows in groups.items()}
+
+    def _speaking(self, rows: Sequence[Row]) -> tuple[Row, ...]:
+        succeeded = tuple(row for row in rows if row.ok)
+        return tuple(rows) if self.failures == "recorded" or not succeeded else succeeded
+
+    def _result(self, cell: Cell, pick: Callable[[Sequence[Row]], Sequence[Row]]) -> Result:
+        """``pick``: of the repeats of a load those that count."""
+        each = {load: self._one(cell, pick(rows)) for load, rows in self._by_load(cell).items()}
+        return self._sweep(cell, each) if self._manifest.load else each[None]
+
+    def _sweep(self, cell: Cell, each: Mapping[float | None, Result]) -> Result:
+        """The results of increasing loads as one: a row per load, the metrics of the highest that has some. A load that failed
+        is a row without metrics, and ends what the curve serves."""
+        results = list(each.values())
+        worked = [r for r in results if r.status is Status.OK]
+        rows = [{**r.metrics, USERS: load} for load, r in each.items() if load is not None]
+        if not worked and self.failures == "strict":
+            once = results[:1] if self._manifest.failed_seconds is not None else results
+            return replace(results[0], spent_usd=sum(r.spent_usd for r in once), seconds=sum(r.seconds for r in once))
+        known = self._facts(cell)
+        machine = {name: float(known[name]) for name in (PRICE, ENGINES) if name in known}
+        highest = [r for r in results if r.metrics][-1]
+        return replace(
+            worked[-1] if worked else results[0],
+            metrics={**machine, **highest.metrics},
+            rows=rows,
+            spent_usd=sum(r.spent_usd for r in results),
+            seconds=sum(r.seconds for r in results),
+        )
+
+    def _one(self, cell: Cell, rows: Sequence[Row]) -> Result:
         ok = any(row.ok for row in rows)
         if ok or self.failures == "recorded":
             metrics = {

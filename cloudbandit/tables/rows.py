@@ -87,7 +87,7 @@ class Rows:
 
     def _check_columns(self) -> None:
         m = self.manifest
-        wanted = {"table.arm": m.arm, "spent.usd": m.spent_usd, "spent.seconds": m.spent_seconds}
+        wanted = {"table.arm": m.arm, "table.load": m.load, "spent.usd": m.spent_usd, "spent.seconds": m.spent_seconds}
         wanted |= {f"table.context[{i}]": c for i, c in enumerate(m.context)}
         wanted |= {f"metrics.{k}": v.column for k, v in m.metrics.items()}
         wanted |= {f"facts.{k}": v for k, v in m.facts.items()}
@@ -231,6 +231,12 @@ class Rows:
                 if given and value is None and statuses[i] is Status.OK:
                     raise TableError(f"{self.path} line {i + 2}: {role} (column {given!r}) is empty in an ok run")
         facts = {k: self._facts(k, c) for k, c in m.facts.items()}
+        loads = self._numbers(m.load, "table.load")
+        for i, load in enumerate(loads if m.load else []):
+            if load is None or load < 1 or load != int(load):
+                raise TableError(
+                    f"{self.path} line {i + 2}: table.load (column {m.load!r}) must be a whole number of users ≥ 1"
+                )
         return [
             Row(
                 i + 2,
@@ -240,6 +246,7 @@ class Rows:
                 usd[i],
                 seconds[i],
                 {k: v[i] for k, v in facts.items() if v[i] is not None},  # type: ignore[misc]
+                loads[i],
             )
             for i in range(self.count)
         ]

@@ -17,8 +17,9 @@ import numpy as np
 import numpy.typing as npt
 
 from cloudbandit.catalogue.offers import ServingOffer, paper_offers
+from cloudbandit.core.curve import max_users
 from cloudbandit.core.goal import SLO
-from cloudbandit.recommend.decision import Choices, choose, most_users, ok_loads, true_costs
+from cloudbandit.recommend.decision import Choices, choose, ok_loads, true_costs
 from cloudbandit.surrogate.loads import LOADS, LoadTests
 
 Floats = npt.NDArray[np.float64]
@@ -117,7 +118,7 @@ def grade(truth: Truth, setting: Setting, decision: tuple[int, int] | None) -> G
     if decision is None:
         return Graded(truth.model, setting, False, 0.0, False)
     offer, count = decision
-    most = int(most_users(ok, LOADS)[0, offer])
+    most = int(max_users(ok, LOADS)[0, offer])
     price = truth.offers[offer].usd_per_h
     success = count * most * truth.offers[offer].engines >= setting.users
     return Graded(

@@ -9,24 +9,24 @@ from __future__ import annotations
 from collections.abc import Callable, Iterable, Mapping
 from functools import cached_property
 
-import numpy as np
-
 from cloudbandit.catalogue.gpus import Profile
 from cloudbandit.catalogue.offers import ServingOffer
 from cloudbandit.core.base import BaseOptimizer
+from cloudbandit.core.curve import ENGINES, PRICE, USERS
 from cloudbandit.core.errors import UsageError
+from cloudbandit.core.fleet import SERVING
 from cloudbandit.core.listing import Listing
 from cloudbandit.core.protocols import Factory, Problem, Quote, Run
 from cloudbandit.core.space import Domain
 from cloudbandit.core.trial import Candidate, Observation, Result, Status, Trial
 from cloudbandit.recommend.advisor import STOP_BELOW, Advisor
-from cloudbandit.surrogate.loads import METRICS, LoadTest
+from cloudbandit.surrogate.loads import LoadTest, load_curves
 
 LOAD_TEST_SECONDS = 120.0
 START_SECONDS = 300.0
 
 
-class LoadCurves:
+class RecordedSweeps:
     """An objective that replays measured load tests of one model: a trial is a sweep over the loads on one offer.
 
     What a sweep costs is a model: the machine's price for the time to start and 120 s per load, LLM-Pilot's test.
@@ -34,13 +34,21 @@ class LoadCurves:
     Args:
         tests: of one model.
         offers: those it was measured on make the domain: an arm per GPU, a config per number of GPUs.
+
+    Raises:
+        UsageError: it was measured on none of the offers, or two of them are layouts of one profile.
     """
 
     def __init__(self, tests: Iterable[LoadTest], offers: Iterable[ServingOffer]) -> None:
-        self._tests: dict[tuple[str, int], list[LoadTest]] = {}
-        for t in tests:
-            self._tests.setdefault(t.profile.key, []).append(t)
-        self.offers = {o.profile.key: o for o in offers if o.profile.key in self._tests}
+        self._curves = load_curves(tests, offers)
+        self.offers: dict[tuple[str, int], ServingOffer] = {}
+        for offer in self._curves:
+            other = self.offers.setdefault(offer.profile.key, offer)
+            if other is not offer:
+                raise UsageError(
+                    f"{other.name} and {offer.name} both run engines of {offer.profile}, which is one config here; "
+                    "cure: leave one of them out"
+                )
         if not self.offers:
             raise UsageError("the model was measured on none of these offers")
 
@@ -58,24 +66,27 @@ class LoadCurves:
 
     def facts(self, candidate: Candidate) -> Mapping[str, float]:
         offer = self.offer(candidate)
-        return {"price_usd_per_h": offer.usd_per_h, "gpus": float(offer.profile.gpus)}
+        return {PRICE: offer.usd_per_h, ENGINES: float(offer.engines), "gpus": float(offer.profile.gpus)}
 
     def quote(self, candidate: Candidate) -> Quote:
         offer = self.offer(candidate)
-        seconds = START_SECONDS + LOAD_TEST_SECONDS * len(self._tests[offer.profile.key])
+        seconds = START_SECONDS + LOAD_TEST_SECONDS * len(self._curves[offer].loads)
         return Quote(offer.usd_per_h * seconds / 3600, seconds)
 
     def evaluate(self, trial: Trial, run: Run) -> Result:
-        offer = self.offer(trial.candidate)
-        rows = [{"users": float(t.users), **t.metrics} for t in self._tests[offer.profile.key]]
-        quote = self.quote(trial.candidate)
-        metrics = {"price_usd_per_h": offer.usd_per_h, "engines": float(offer.engines)}
-        return Result(metrics=metrics, rows=rows, spent_usd=quote.usd, seconds=quote.seconds, source="recorded")
+        quote, curve = self.quote(trial.candidate), self._curves[self.offer(trial.candidate)]
+        return Result(
+            metrics={PRICE: curve.usd_per_h, ENGINES: float(curve.engines)},
+            rows=curve.rows(),
+            spent_usd=quote.usd,
+            seconds=quote.seconds,
+            source="recorded",
+        )
 
 
 def load_tests(model: str, profile: Profile, rows: Iterable[Mapping[str, float]]) -> list[LoadTest]:
     """The rows of a result as load tests."""
-    return [LoadTest(model, profile, int(r["users"]), {m: v for m, v in r.items() if m in METRICS}) for r in rows]
+    return [LoadTest(model, profile, int(r[USERS]), {m: v for m, v in r.items() if m in SERVING}) for r in rows]
 
 
 class FewShot(BaseOptimizer):
@@ -121,17 +132,12 @@ def few_shot_factory(
 
 
 def estimated_curves(
-    advisor: Advisor, profile: Callable[[Candidate], Profile]
+    advisor: Advisor, offer: Callable[[Candidate], ServingOffer]
 ) -> Callable[[Candidate], list[dict[str, float]]]:
-    """What the surrogate believes of a candidate, in the median, as a load curve: for
-    `cloudbandit.objectives.estimated.Estimated`, judged by `FleetGoal`."""
+    """What is believed of a candidate, in the median, as the rows of a load curve: for
+    `cloudbandit.objectives.estimated.Estimated` with the facts ``price_usd_per_h`` and ``engines``, judged by `FleetGoal`.
 
-    def predict(candidate: Candidate) -> list[dict[str, float]]:
-        row = [p.key for p in advisor.profiles].index(profile(candidate).key)
-        samples = advisor.samples()
-        return [
-            {"users": float(users), **{m: float(np.median(v[:, row, j])) for m, v in samples.items()}}
-            for j, users in enumerate(advisor.loads)
-        ]
-
-    return predict
+    Args:
+        offer: what a candidate stands for.
+    """
+    return lambda candidate: advisor.curve(offer(candidate)).rows()

@@ -1,0 +1,156 @@
+"""What is known and believed of one model's metrics, on some profiles, over the loads.
+
+A metric is answered by its own measurement; where that is missing by its stand-in's (`cloudbandit.core.metrics.stand_in`); where
+nothing was measured by the surrogate's prediction, of the stand-in where the surrogate never saw the metric itself.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping, Sequence
+
+import numpy as np
+import numpy.typing as npt
+
+from cloudbandit.catalogue.gpus import Profile
+from cloudbandit.catalogue.models import ModelSpec
+from cloudbandit.core.curve import answers, meets
+from cloudbandit.core.goal import SLO
+from cloudbandit.core.metrics import stand_in
+from cloudbandit.recommend.decision import ok_loads
+from cloudbandit.surrogate.loads import LoadTest, RequestLengths, with_stand_ins
+from cloudbandit.surrogate.model import Surrogate, from_log
+
+Floats = npt.NDArray[np.float64]
+Bools = npt.NDArray[np.bool_]
+
+
+class Beliefs:
+    """Of a model, given load tests of it.
+
+    Args:
+        surrogate: trained on other models.
+        model: what is served.
+        profiles, loads: where metrics are asked for: an engine each, and its concurrent users.
+        slos, users: what is asked of a fleet.
+        metrics: that are wanted besides those of the SLOs.
+        measured: load tests of the model, merged.
+        predict: False: only what was measured is considered.
+        size: samples.
+    """
+
+    def __init__(
+        self,
+        surrogate: Surrogate,
+        model: ModelSpec,
+        profiles: Sequence[Profile],
+        loads: Sequence[int],
+        slos: Sequence[SLO],
+        users: int,
+        *,
+        metrics: Iterable[str],
+        measured: Sequence[LoadTest],
+        workload: RequestLengths,
+        predict: bool = True,
+        size: int = 256,
+    ) -> None:
+        self.surrogate, self.model, self.workload = surrogate, model, workload
+        self.profiles, self.loads, self.slos, self.users = profiles, loads, slos, users
+        self.metrics = tuple(dict.fromkeys([*(s.metric for s in slos), *metrics]))
+        self._measured, self._evidence = measured, with_stand_ins(measured)
+        self._trained = surrogate.tests.metrics
+        self._predict, self._size = predict, size
+        self._known: dict[str, Floats] = {}
+        self._names: dict[str, list[list[str]]] = {}
+        self._samples: Mapping[str, Floats] | None = None
+
+    def _own(self, metric: str) -> Floats:
+        row, column = {p.key: i for i, p in enumerate(self.profiles)}, {u: j for j, u in enumerate(self.loads)}
+        out = np.full((len(self.profiles), len(self.loads)), np.nan)
+        for t in self._measured:
+            if metric in t.metrics and t.profile.key in row and t.users in column:
+                out[row[t.profile.key], column[t.users]] = t.metrics[metric]
+        return out
+
+    def known(self, metric: str) -> Floats:
+        """(profiles, loads): what was measured, of the metric or of its stand-in; NaN elsewhere."""
+        if metric not in self._known:
+            own = {m: self._own(m) for m in (metric, stand_in(metric)) if m is not None}
+            self._known[metric] = answers(own, metric, self.loads)
+        return self._known[metric]
+
+    def predicted_by(self, metric: str) -> str:
+        """The metric that the surrogate predicts for this one."""
+        other = stand_in(metric)
+        return other if other is not None and metric not in self._trained and other in self._trained else metric
+
+    def answered_by(self, metric: str) -> list[list[str]]:
+        """(profiles, loads): the metric that answers for this one."""
+        if metric not in self._names:
+            own, known, other = self._own(metric), self.known(metric), stand_in(metric) or metric
+            elsewhere = self.predicted_by(metric)
+            self._names[metric] = [
+                [
+                    metric if np.isfinite(a) else other if np.isfinite(b) else elsewhere
+                    for a, b in zip(*rows, strict=True)
+                ]
+                for rows in zip(own, known, strict=True)
+            ]
+        return self._names[metric]
+
+    def decided(self, slo: SLO) -> Bools:
+        """(profiles, loads): where an SLO is known to be violated at this load or a lower one, so that nothing else matters."""
+        known = self.known(slo.metric)
+        bad = np.isfinite(known) & ~meets(slo, known, self.loads, self.users)
+        out: Bools = np.logical_or.accumulate(bad, axis=-1)
+        return out
+
+    def open(self) -> Bools:
+        """(profiles, loads): where a measurement could tell whether the SLOs are met."""
+        known = np.logical_and.reduce([np.isfinite(self.known(s.metric)) for s in self.slos])
+        out: Bools = ~(known | np.logical_or.reduce([self.decided(s) for s in self.slos]))
+        return out
+
+    def samples(self) -> Mapping[str, Floats]:
+        """Metric → (samples, profiles, loads). Where all that matters was measured nothing is trained."""
+        if self._samples is None:
+            known = {m: self.known(m) for m in self.metrics}
+            settled = np.logical_or.reduce([self.decided(s) for s in self.slos])
+            if not self._predict or all((np.isfinite(known[s.metric]) | settled).all() for s in self.slos):
+                self._samples = {m: v[None] for m, v in known.items()}
+            else:
+                drawn = self.surrogate.samples(
+                    self.model,
+                    self.profiles,
+                    self.loads,
+                    list(dict.fromkeys(self.predicted_by(m) for m in self.metrics)),
+                    self._evidence,
+                    self.workload,
+                    self._size,
+                )
+                self._samples = {
+                    m: np.where(np.isnan(known[m]), drawn[self.predicted_by(m)], known[m]) for m in self.metrics
+                }
+        return self._samples
+
+    def ok(self) -> Bools:
+        """(samples, profiles, loads): every SLO met at this load and all lower ones."""
+        return ok_loads(self.samples(), self.slos, self.loads, self.users)
+
+    def medians(self, profile: Profile) -> dict[str, Floats]:
+        """Over the loads on one profile: each metric by the name of what answers; NaN where another one does."""
+        row = [p.key for p in self.profiles].index(profile.key)
+        out: dict[str, Floats] = {}
+        for metric in self.metrics:
+            middle = np.median(self.samples()[metric][:, row], axis=0)
+            for j, name in enumerate(self.answered_by(metric)[row]):
+                out.setdefault(name, np.full(len(self.loads), np.nan))[j] = middle[j]
+        return out
+
+    def band(self, profile: Profile, metric: str, level: float = 0.8) -> tuple[Floats, Floats, Floats]:
+        """Low, median and high of what the surrogate predicts for a metric, over the loads on one profile: a calibrated central
+        predictive interval."""
+        metric = self.predicted_by(metric)
+        belief = self.surrogate.belief(self.model, [profile], self.loads, metric, self._evidence, self.workload)
+        width = self.surrogate.half_width(metric, level) * np.sqrt(np.maximum(np.diag(belief.covariance), 0.0))
+        low, middle, high = (from_log(metric, belief.mean + s * width) for s in (-1, 0, 1))
+        return low, middle, high
