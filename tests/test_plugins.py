@@ -154,6 +154,7 @@ def test_a_factory_is_called_with_what_it_takes():
 
 def test_an_unavailable_offer_is_recorded_with_the_providers_code(plugins, path, tmp_path):
     only = STUDY[: STUDY.index("[providers.dear]")] + STUDY[STUDY.index("[providers.toy]") :]
+    only = only.replace("trials = 3", "trials = 3\nwait_s = 0")
     gone = '["eu-west/toy.2x", "us-east/toy.2x", "us-east/toy.2x/spot"]'
     path.write_text(only.replace('["eu-west/toy.2x"]', gone))
     url = str(tmp_path / "s.db")

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import shlex
 import sys
 from collections.abc import Mapping, Sequence
 from pathlib import Path
@@ -66,6 +67,12 @@ def _root(
         bool, typer.Option("--version", help="Print the version and exit.", is_eager=True, callback=_version)
     ] = False,
 ) -> None: ...
+
+
+def print_go_on(url: str, study: str) -> None:
+    """After Ctrl-C: how to resume, on one line that can be copied."""
+    line = f"cloudbandit resume --store {shlex.quote(url)} --study {shlex.quote(study)}"
+    err.print(f"stopped; go on with: {line}", markup=False, highlight=False, soft_wrap=True)
 
 
 def print_json(data: Any) -> None:

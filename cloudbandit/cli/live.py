@@ -18,6 +18,7 @@ from cloudbandit.cli.common import (
     config_text,
     err,
     out,
+    print_go_on,
     print_json,
 )
 from cloudbandit.cli.judge import at_its_load, values
@@ -43,17 +44,22 @@ def run(
     json_: Json = False,
 ) -> None:
     """Run a live study: engines are started, measured and stopped, trial by trial. A second run goes on where it stopped."""
-    from cloudbandit import __version__
     from cloudbandit.live.studyfile import LiveStudy, load
-    from cloudbandit.providers.local import describe_machine
 
     spec = load(file)
     with err.status("asking for the engine's version …"):
         live = LiveStudy.of(spec)
-        engine = live.engine_version()
-    machine = {**describe_machine(), "engine": engine, "cloudbandit": __version__}
-    live = replace(live, spec={**spec, "machine": machine})
+        live = described_machine(live)
     run_live(live, store or spec["study"].get("store") or f"{spec['study']['name']}.db", json_, plot)
+
+
+def described_machine(live: LiveStudy) -> LiveStudy:
+    """The study with this machine, the engine's version and ours: what its trials are measured with from now on."""
+    from cloudbandit import __version__
+    from cloudbandit.providers.local import describe_machine
+
+    machine = {**describe_machine(), "engine": live.engine_version(), "cloudbandit": __version__}
+    return replace(live, spec={**live.spec, "machine": machine})
 
 
 def run_live(live: LiveStudy, url: str, json_: bool, plot: Path | None) -> None:
@@ -64,7 +70,7 @@ def run_live(live: LiveStudy, url: str, json_: bool, plot: Path | None) -> None:
         with opened(url) as store, err.status("") as status:
             report = live.run(store, _printer(live, status, quiet=json_))
     except KeyboardInterrupt:
-        err.print(f"stopped; go on with: cloudbandit resume --store {url} --study {live.name!r}", markup=False)
+        print_go_on(url, live.name)
         raise
     best = report.incumbent
     if plot is not None:

@@ -24,6 +24,7 @@ from cloudbandit.cli.common import (
     app,
     err,
     names,
+    print_go_on,
     print_json,
 )
 from cloudbandit.cli.report import described, print_report, print_schedule, regret, stop_reason
@@ -98,7 +99,7 @@ def _run_replay(spec: dict[str, Any], url: str | None, name: str, plot: Path | N
             )
     except KeyboardInterrupt:
         if url:
-            err.print(f"stopped; go on with: cloudbandit resume --store {url} --study {name!r}", markup=False)
+            print_go_on(url, name)
         raise
     finally:
         if store is not None:
@@ -168,10 +169,10 @@ def resume(
         name = pick(opened, study)
         spec = opened.spec(name)
     if spec.get("kind") == "live":
-        from cloudbandit.cli.live import run_live
+        from cloudbandit.cli.live import described_machine, run_live
         from cloudbandit.live.studyfile import LiveStudy
 
-        run_live(LiveStudy.of(spec), store, json_, plot)
+        run_live(described_machine(LiveStudy.of(spec)), store, json_, plot)
         return
     if spec.get("kind") != "replay":
         raise UsageError(

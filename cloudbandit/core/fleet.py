@@ -108,8 +108,7 @@ class FleetGoal:
         Raises:
             UsageError: an uninformative observation.
         """
-        decisive = [slo for slo in self.slos if self.users is not None or not of_fleet(slo.metric)]
-        return Targets.of(observations, self.metrics, decisive, measured=self._at_the_lowest_load)
+        return Targets.of(observations, self.metrics, self.slos, measured=self._at_the_lowest_load)
 
     def _at_the_lowest_load(self, observation: Observation) -> Mapping[str, float]:
         """Throughputs are the fleet's, as `cloudbandit.core.curve.meets` takes them."""

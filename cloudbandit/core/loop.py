@@ -29,7 +29,7 @@ if TYPE_CHECKING:
 log = logging.getLogger("cloudbandit")
 
 GIVE_UP_AFTER = 10
-"""So many uninformative outcomes in a row per arm, of any kind, and the study stops."""
+"""So many uninformative outcomes in a row per offer, of any kind, and the study stops."""
 MOST_ASIDE = 200
 """So many suggestions in a row that are dearer than what is left, and the study stops."""
 
@@ -181,7 +181,7 @@ class Loop:
             return "trials"
         if budget.seconds is not None and self.clock() >= budget.seconds:
             return "seconds"
-        if self.barren >= GIVE_UP_AFTER * len(self.problem.domain.names):
+        if self.barren >= GIVE_UP_AFTER * len(self.problem.domain.leaves):
             return "no_progress"
         return ""
 

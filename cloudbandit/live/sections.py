@@ -29,6 +29,7 @@ class StudySection(Section):
     usd: Amount | None = None
     seconds: Amount | None = None
     seed: Count0 = 0
+    wait_s: Amount0 = 60.0
     store: Text | None = None
     keep_records: Text | None = None
 

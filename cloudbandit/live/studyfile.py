@@ -5,6 +5,7 @@ The parsed file is plain data and goes into the store, so that a study can be co
 
 from __future__ import annotations
 
+import json
 import secrets
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
@@ -137,7 +138,9 @@ class LiveStudy:
                 store=store,
                 name=self.name,
                 seed=self.seed,
+                wait_s=float(self.spec["study"].get("wait_s", 60.0)),
                 identity={"optimizer": self.optimizer, "spec": _stable(self.spec)},
+                where_known=_where_known(self.spec.get("machine", {})),
                 spec=dict(self.spec),
                 on_trial=on_trial,
             )
@@ -153,10 +156,15 @@ def _sections(spec: Mapping[str, Any]) -> dict[str, Any]:
 
 def _stable(spec: Mapping[str, Any]) -> str:
     """What makes two runs the same study: everything but how long it may go on, and where it is kept."""
-    loose = {"trials", "usd", "seconds", "store", "keep_records"}
+    loose = {"trials", "usd", "seconds", "store", "keep_records", "wait_s"}
     sections = {s: dict(c) for s, c in _sections(spec).items()}
     sections["study"] = {k: v for k, v in sections["study"].items() if k not in loose}
-    return repr(sorted((s, sorted(c.items(), key=lambda i: i[0])) for s, c in sections.items()))
+    return json.dumps(sections, sort_keys=True)
+
+
+def _where_known(machine: Mapping[str, Any]) -> dict[str, Any]:
+    """Of what was described when the study ran: trials of another machine or engine are another study's."""
+    return {key: machine.get(key) or None for key in ("engine", "cpu", "cores", "accelerators")}
 
 
 def _goal(study: StudySection, loads: Sequence[Load]) -> Goal:
