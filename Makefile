@@ -52,7 +52,7 @@ check: $(VENV)/.test
 	$(BIN)/pytest tests/test_layers.py
 
 unit: $(VENV)/.test
-	$(BIN)/pytest -m "not slow" --durations=5
+	$(BIN)/pytest -m "not slow" -n 2 --durations=5
 
 slow: $(VENV)/.test
 	$(BIN)/pytest -m slow --timeout=300 --durations=10
