@@ -128,6 +128,11 @@ class Targets:
         """Which trials ran and met every SLO, shape ``(n,)``."""
         return np.asarray(~self.failed & (self.violation == 0))
 
+    def served(self) -> Array:
+        """The objectives of the feasible trials, each on its log scale where it has one, shape ``(feasible, m)``."""
+        columns = zip(self.objectives[self.feasible].T, self.signs.tolist(), strict=True)
+        return np.array([log_scale(values, sign)[0] for values, sign in columns]).T
+
     @functools.cached_property
     def losses(self) -> Array:
         """One number per trial for a method that knows one objective, shape ``(n,)``.
@@ -183,13 +188,11 @@ class Targets:
         Args:
             weights: ``(m,)``, ≥ 0.
         """
-        served = self.feasible
+        served, values = self.feasible, self.served()
         out = np.zeros(len(self))
-        if served.any():
-            columns = zip(self.objectives[served].T, self.signs, strict=True)
-            logged = np.column_stack([log_scale(values, sign)[0] for values, sign in columns])
-            low, high = logged.min(axis=0), logged.max(axis=0)
-            weighted = weights * (logged - low) / np.where(high > low, high - low, 1.0)
+        if len(values):
+            low, high = values.min(axis=0), values.max(axis=0)
+            weighted = weights * (values - low) / np.where(high > low, high - low, 1.0)
             out[served] = weighted.max(axis=1) + _RHO * weighted.sum(axis=1)
         worst = out.max(initial=0.0)
         ran = ~self.failed & ~served
