@@ -24,7 +24,7 @@ from __future__ import annotations
 import functools
 import math
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 
@@ -134,7 +134,7 @@ class CloudBandit(BaseOptimizer):
         for position, name in enumerate(names):
             seed = int(np.random.SeedSequence((self.problem.seed, position)).generate_state(1)[0])
             arm = self.domain.only(name)
-            self._inner[name] = inner(Problem(arm, self.problem.goal, seed, self.problem.facts, self.problem.history))
+            self._inner[name] = inner(replace(self.problem, domain=arm, seed=seed))
             repeats = getattr(self._inner[name], "repeats", False)
             self._sizes[name] = len(arm) if arm.enumerable and not repeats else None
         self.exact_resume = all(getattr(o, "exact_resume", True) for o in self._inner.values())

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from abc import abstractmethod
 from collections.abc import Mapping, Sequence
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
@@ -142,8 +143,7 @@ class SingleArm(BaseOptimizer):
         worst = np.nanmax(matrix) + 1.0
         winners = problem.domain.arm_index[np.where(np.isnan(matrix), worst, matrix).argmin(axis=1)]
         arm = problem.domain.names[int(np.bincount(winners, minlength=len(problem.domain.names)).argmax())]
-        only = Problem(problem.domain.only(arm), problem.goal, problem.seed, problem.facts, problem.history)
-        self._inner = inner(only)
+        self._inner = inner(replace(problem, domain=problem.domain.only(arm)))
         self._arm = arm
 
     def _suggest(self) -> Candidate | None:

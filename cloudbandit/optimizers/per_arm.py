@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from dataclasses import replace
 
 import numpy as np
 
@@ -24,8 +25,7 @@ class PerArm(BaseOptimizer):
         self._inner: dict[str, Optimizer] = {}
         for position, name in enumerate(names):
             seed = int(np.random.SeedSequence((problem.seed, position)).generate_state(1)[0])
-            arm = Problem(problem.domain.only(name), problem.goal, seed, problem.facts, problem.history)
-            self._inner[name] = inner(arm)
+            self._inner[name] = inner(replace(problem, domain=problem.domain.only(name), seed=seed))
         order = self.rng(0, 6).permutation(len(names))
         self._rank = {names[i]: rank for rank, i in enumerate(order.tolist())}
         self._told = dict.fromkeys(names, 0)
