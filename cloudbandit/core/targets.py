@@ -94,30 +94,33 @@ class Targets:
             UsageError: an uninformative observation, or a score with another number of values.
         """
         n, m = len(observations), len(metrics)
-        results, scores = [o.result for o in observations], []
-        for o in observations:
-            if o.score is None:
-                raise UsageError(f"trial {o.trial.number} ended {o.result.status}, which teaches an optimizer nothing")
-            if o.score.values and len(o.score.values) != m:
-                raise UsageError(f"a score of {len(o.score.values)} values for {m} objectives: {', '.join(metrics)}")
-            scores.append(o.score)
         unknown = (np.nan,) * m
+        rows = []
+        for o in observations:
+            score, status = o.score, o.result.status
+            if score is None:
+                raise UsageError(f"trial {o.trial.number} ended {status}, which teaches an optimizer nothing")
+            values = score.values or unknown
+            if len(values) != m:
+                raise UsageError(f"a score of {len(values)} values for {m} objectives: {', '.join(metrics)}")
+            rows.append((*values, score.violation, score.rank, status is Status.STOPPED))
+        table = np.array(rows, float).reshape(n, m + 3)  # one array at once: this is done for every suggestion
         stderr = np.full((n, m), np.nan)
-        for row, result in enumerate(results):
-            if result.stderr:
-                stderr[row] = [result.stderr.get(metric, np.nan) for metric in metrics]
+        for row, o in enumerate(observations):
+            if o.result.stderr:
+                stderr[row] = [o.result.stderr.get(metric, np.nan) for metric in metrics]
         slo_signs = np.array([1.0 if slo.at_most else -1.0 for slo in slos])
         return cls(
-            np.array([score.values or unknown for score in scores], float).reshape(n, m),
+            table[:, :m],
             np.array([1.0] * m if signs is None else signs),
             stderr,
-            _limited([measured(o) for o in observations] if slos else [{}] * n, slos) * slo_signs,
+            _limited([measured(o) for o in observations], slos) * slo_signs if slos else np.empty((n, 0)),
             slo_signs * [slo.limit for slo in slos],
             slo_signs,
-            np.array([score.violation for score in scores], float),
-            np.array([score.rank > 0 for score in scores], bool),
-            tuple(result.reason for result in results),
-            np.array([result.status is Status.STOPPED for result in results], bool),
+            table[:, m],
+            table[:, m + 1] > 0,
+            tuple([o.result.reason for o in observations]),
+            table[:, m + 2] > 0,
         )
 
     def __len__(self) -> int:
