@@ -37,7 +37,6 @@ from cloudbandit.core.front import hypervolume, reference_behind
 from cloudbandit.core.goal import targets_of
 from cloudbandit.core.protocols import Factory, Optimizer, Problem
 from cloudbandit.core.rest import Offers, rouse
-from cloudbandit.core.targets import log_scale
 from cloudbandit.core.trial import Candidate, Observation, Score
 
 
@@ -313,11 +312,10 @@ class CloudBandit(BaseOptimizer):
     def _shares(self) -> dict[str, tuple[float, float]]:
         """Per arm where something is feasible: the hypervolume only it adds to that of all arms, and its own."""
         targets = targets_of(self.problem.goal, self._counted)
-        columns = zip(targets.objectives[targets.feasible].T, targets.signs.tolist(), strict=True)
-        values = np.column_stack([log_scale(column, sign)[0] for column, sign in columns])
-        arms = np.array([o.arm for o in self._counted])[targets.feasible]
-        if not len(arms):
+        values = targets.served()
+        if not len(values):
             return {}
+        arms = np.array([o.arm for o in self._counted])[targets.feasible]
         reference = reference_behind(values)
         total = hypervolume(values, reference)
         return {

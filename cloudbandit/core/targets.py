@@ -94,30 +94,33 @@ class Targets:
             UsageError: an uninformative observation, or a score with another number of values.
         """
         n, m = len(observations), len(metrics)
-        results, scores = [o.result for o in observations], []
-        for o in observations:
-            if o.score is None:
-                raise UsageError(f"trial {o.trial.number} ended {o.result.status}, which teaches an optimizer nothing")
-            if o.score.values and len(o.score.values) != m:
-                raise UsageError(f"a score of {len(o.score.values)} values for {m} objectives: {', '.join(metrics)}")
-            scores.append(o.score)
         unknown = (np.nan,) * m
+        rows = []
+        for o in observations:
+            score, status = o.score, o.result.status
+            if score is None:
+                raise UsageError(f"trial {o.trial.number} ended {status}, which teaches an optimizer nothing")
+            values = score.values or unknown
+            if len(values) != m:
+                raise UsageError(f"a score of {len(values)} values for {m} objectives: {', '.join(metrics)}")
+            rows.append((*values, score.violation, score.rank, status is Status.STOPPED))
+        table = np.array(rows, float).reshape(n, m + 3)  # one array at once: this is done for every suggestion
         stderr = np.full((n, m), np.nan)
-        for row, result in enumerate(results):
-            if result.stderr:
-                stderr[row] = [result.stderr.get(metric, np.nan) for metric in metrics]
+        for row, o in enumerate(observations):
+            if o.result.stderr:
+                stderr[row] = [o.result.stderr.get(metric, np.nan) for metric in metrics]
         slo_signs = np.array([1.0 if slo.at_most else -1.0 for slo in slos])
         return cls(
-            np.array([score.values or unknown for score in scores], float).reshape(n, m),
+            table[:, :m],
             np.array([1.0] * m if signs is None else signs),
             stderr,
-            _limited([measured(o) for o in observations] if slos else [{}] * n, slos) * slo_signs,
+            _limited([measured(o) for o in observations], slos) * slo_signs if slos else np.empty((n, 0)),
             slo_signs * [slo.limit for slo in slos],
             slo_signs,
-            np.array([score.violation for score in scores], float),
-            np.array([score.rank > 0 for score in scores], bool),
-            tuple(result.reason for result in results),
-            np.array([result.status is Status.STOPPED for result in results], bool),
+            table[:, m],
+            table[:, m + 1] > 0,
+            tuple([o.result.reason for o in observations]),
+            table[:, m + 2] > 0,
         )
 
     def __len__(self) -> int:
@@ -127,6 +130,11 @@ class Targets:
     def feasible(self) -> Flags:
         """Which trials ran and met every SLO, shape ``(n,)``."""
         return np.asarray(~self.failed & (self.violation == 0))
+
+    def served(self) -> Array:
+        """The objectives of the feasible trials, each on its log scale where it has one, shape ``(feasible, m)``."""
+        columns = zip(self.objectives[self.feasible].T, self.signs.tolist(), strict=True)
+        return np.array([log_scale(values, sign)[0] for values, sign in columns]).T
 
     @functools.cached_property
     def losses(self) -> Array:
@@ -183,13 +191,11 @@ class Targets:
         Args:
             weights: ``(m,)``, ≥ 0.
         """
-        served = self.feasible
+        served, values = self.feasible, self.served()
         out = np.zeros(len(self))
-        if served.any():
-            columns = zip(self.objectives[served].T, self.signs, strict=True)
-            logged = np.column_stack([log_scale(values, sign)[0] for values, sign in columns])
-            low, high = logged.min(axis=0), logged.max(axis=0)
-            weighted = weights * (logged - low) / np.where(high > low, high - low, 1.0)
+        if len(values):
+            low, high = values.min(axis=0), values.max(axis=0)
+            weighted = weights * (values - low) / np.where(high > low, high - low, 1.0)
             out[served] = weighted.max(axis=1) + _RHO * weighted.sum(axis=1)
         worst = out.max(initial=0.0)
         ran = ~self.failed & ~served

@@ -42,20 +42,19 @@ class Modelled:
     @classmethod
     def of(cls, targets: Targets, candidates: Sequence[Candidate], log: bool = True) -> Modelled:
         """``log``: whether to take logarithms. At least one trial must have values."""
-        valued = ~np.isnan(targets.objectives).any(axis=1)
-        all_valued = bool(valued.all())
-        served = valued & ~targets.censored
-        objectives, logged, noise = [], True, np.zeros(len(targets))
+        unvalued = np.isnan(targets.objectives[:, 0])  # a trial has all values or none
+        any_unvalued, any_censored = bool(unvalued.any()), bool(targets.censored.any())
+        served = ~(unvalued | targets.censored)
         noisy = len({c.key for c in candidates}) < len(candidates) or not np.isnan(targets.stderr).all()
+        objectives, logged, noise = [], True, np.zeros(len(targets))
         for raw, sign, stderr in zip(targets.objectives.T, targets.signs.tolist(), targets.stderr.T, strict=True):
-            y = raw if all_valued else np.where(valued, raw, np.median(raw[valued]))
+            y = np.where(unvalued, np.median(raw[~unvalued]), raw) if any_unvalued else raw
             y, is_log = log_scale(y, sign) if log else (y, False)
-            if targets.censored.any() and served.any():
+            if any_censored and served.any():
                 y = np.where(targets.censored, np.maximum(y, np.median(y[served])), y)
             if noisy:
-                noise += _variances(y, stderr / np.abs(raw) if is_log else stderr, candidates, served) / (
-                    y.var() or 1.0
-                )
+                errors = stderr / np.abs(raw) if is_log else stderr
+                noise += _variances(y, errors, candidates, served) / (y.var() or 1.0)
             objectives.append(y)
             logged &= is_log
         slos = []
@@ -65,7 +64,7 @@ class Modelled:
             if not np.isnan(column).all():
                 known, is_log = log_scale(column, sign) if sign * limit > 0 else (column, False)
                 slos.append((known, sign * math.log(sign * limit) if is_log else limit))
-        failed = None if all_valued or not valued.any() else np.where(valued, 0.0, 1.0)
+        failed = unvalued.astype(float) if any_unvalued and not unvalued.all() else None
         return cls(objectives, logged, slos, failed, targets.feasible, (noise / len(objectives)).tolist())
 
 
