@@ -40,16 +40,16 @@ def another_goal(
     Raises:
         UsageError: there is nothing to aim at, or no trial has such a metric.
     """
-    from cloudbandit.core.fleet import FleetGoal
+    from cloudbandit.core.fleet import USD_PER_H, FleetGoal
     from cloudbandit.core.goal import SLO, SLOGoal
     from cloudbandit.core.metrics import resolve_metric
 
     own = aims(spec)
     wanted = list(own.get("slos", ())) if slos is None else list(slos)
-    is_fleet = own.get("goal") == "fleet" and not minimize and not maximize
-    if for_users is not None or is_fleet:
-        if minimize or maximize:
-            raise UsageError("--for-users asks for the cheapest fleet; leave --minimize and --maximize out")
+    another = bool(maximize) or minimize not in (None, USD_PER_H)
+    if for_users is not None or (own.get("goal") == "fleet" and not another):
+        if another:
+            raise UsageError(f"--for-users asks for the cheapest fleet: its {USD_PER_H} is minimised, nothing else")
         return FleetGoal(own.get("for_users") if for_users is None else for_users, [SLO.parse(s) for s in wanted])
     recorded = list(dict.fromkeys(m for t in trials for m in t.result.metrics))
     if minimize is None and maximize is None:
