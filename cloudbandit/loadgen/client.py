@@ -41,6 +41,7 @@ class _Exchange(asyncio.Protocol):
         self.open = True
         self._record: dict[str, Any] = {}
         self._ended: asyncio.Future[None] | None = None
+        self._deadline_s = 0.0
         self._reset()
 
     def _reset(self) -> None:
@@ -73,6 +74,8 @@ class _Exchange(asyncio.Protocol):
         self._heard = True
         if self._ended is None or self._ended.done():
             return  # late bytes of a request that was given up
+        if now >= self._deadline_s:  # the timer may be late on a busy machine; the bound is not
+            return self._timed_out()
         self._raw += data
         try:
             self._parse(now)
@@ -81,15 +84,18 @@ class _Exchange(asyncio.Protocol):
 
     # ── one request ──
 
-    async def send(self, request: bytes, record: dict[str, Any], timeout_s: float) -> bool:
+    async def send(self, request: bytes, record: dict[str, Any], deadline_s: float) -> bool:
         """False: a kept connection had gone stale before a byte came back; try another."""
         assert self.transport is not None
         self._reset()
         self._record = record
         loop = asyncio.get_running_loop()
         self._ended = loop.create_future()
-        self.transport.write(request)
-        timer = loop.call_later(max(0.0, timeout_s), self._fail, "timeout", f"no end after {timeout_s:.3g} s")
+        self._deadline_s = deadline_s
+        left = deadline_s - self._clock()
+        if left > 0:
+            self.transport.write(request)
+        timer = loop.call_later(max(0.0, left), self._timed_out)
         try:
             await self._ended
         finally:
@@ -102,6 +108,9 @@ class _Exchange(asyncio.Protocol):
         self.open = False
         if self.transport is not None:
             self.transport.abort()
+
+    def _timed_out(self) -> None:
+        self._fail("timeout", f"no end by {self._deadline_s:.3f} s of the run")
 
     def _fail(self, status: str, error: str) -> None:
         if self._ended is not None and not self._ended.done():
@@ -225,7 +234,7 @@ class Client:
         plan: ``url`` (base, e.g. ``http://127.0.0.1:8000``), ``path`` (``/v1/completions`` or ``/v1/chat/completions``),
             ``model``, ``requests`` (each with ``id``, ``prompt``: text or token ids, ``max_tokens``, and in an open loop
             ``at_s``), ``users`` (closed loop; absent: open loop), ``ramp_s`` (users start spread over it), ``think_s``,
-            ``duration_s`` (no request is started later), ``timeout_s`` per request, ``extra`` (fields of every request body),
+            ``duration_s`` (no request is started later), ``timeout_s`` (of a request, from when it was scheduled to its end, connecting included), ``extra`` (fields of every request body),
             ``headers``.
     """
 
@@ -311,14 +320,16 @@ class Client:
 
     async def _one(self, request: dict[str, Any], scheduled: float) -> None:
         data = self._bytes(request)
-        timeout = float(self.plan.get("timeout_s", 60.0))
+        deadline = scheduled + float(self.plan.get("timeout_s", 60.0))
         record: dict[str, Any] = {}
         while True:
             record = {"id": request["id"], "scheduled_s": scheduled, "max_tokens": request["max_tokens"], "chunk_s": []}
             kept = bool(self._idle)
-            left = scheduled + timeout - self.clock()
+            left = deadline - self.clock()
             try:
-                exchange = self._idle.pop() if kept else await asyncio.wait_for(self._connect(), max(0.001, left))
+                if left <= 0:
+                    raise TimeoutError
+                exchange = self._idle.pop() if kept else await asyncio.wait_for(self._connect(), left)
             except TimeoutError:
                 record |= {"status": "timeout", "error": "no connection in time"}
                 break
@@ -326,7 +337,7 @@ class Client:
                 record |= {"status": "refused", "error": str(error)}
                 break
             record["sent_s"] = self.clock()
-            answered = exchange.open and await exchange.send(data, record, left)
+            answered = exchange.open and await exchange.send(data, record, deadline)
             if not answered and kept:
                 continue  # the server had closed a connection that was kept for reuse
             if exchange.reusable:
