@@ -2,12 +2,16 @@
 
 import asyncio
 import contextlib
+import errno
 import json
 import socket
+import subprocess
+import sys
 
 import pytest
 
-from cloudbandit.loadgen import Closed, Fixed, Open, Workload, client, plan
+from cloudbandit.core.errors import UsageError
+from cloudbandit.loadgen import Closed, Fixed, Open, Workload, client, plan, summarize
 
 HEAD = b"HTTP/1.1 200 OK\r\nContent-Type: text/event-stream\r\n"
 CHUNKED = HEAD + b"Transfer-Encoding: chunked\r\n\r\n"
@@ -150,3 +154,56 @@ def test_whatever_is_dribbled_the_timeout_holds(start):
     (record,) = asked(dribble, timeout_s=0.15)
     assert record["status"] in ("timeout", "garbage")
     assert record["end_s"] - record["scheduled_s"] >= 0.15 or record["status"] == "garbage"
+
+
+# ── the client's own limits ──
+
+
+def alone(url, tmp_path, files, *, n=60, load=None):
+    """The client as a program of its own that may open so many files (soft and hard limit)."""
+    (tmp_path / "plan.json").write_text(json.dumps(made(url, n, load or Closed(n))))
+    limits = f'ulimit -S -n {files[0]} && ulimit -H -n {files[1]} && exec "$@"'
+    argv = [sys.executable, "-I", "-S", client.__file__, str(tmp_path / "plan.json"), str(tmp_path / "records.jsonl")]
+    done = subprocess.run(["sh", "-c", limits, "sh", *argv], capture_output=True, text=True, check=False, timeout=30)
+    lines = (tmp_path / "records.jsonl").read_text().splitlines()
+    return done, [json.loads(line) for line in lines]
+
+
+@pytest.fixture
+def patient():
+    """A server in a process of its own that takes 0.3 s for a token."""
+    argv = [sys.executable, "-m", "cloudbandit.testing.stub_engine", "--ttft", "0.3", "--itl", "0"]
+    with subprocess.Popen(argv, stdout=subprocess.PIPE, text=True) as server:
+        yield f"http://127.0.0.1:{server.stdout.readline().split()[1]}"
+        server.kill()
+
+
+def test_the_client_raises_its_own_limit_of_open_files(patient, tmp_path):
+    done, records = alone(patient, tmp_path, (30, 400))
+    assert done.returncode == 0, done.stderr
+    assert json.loads(done.stdout) == {"requests": 60, "ok": 60}
+    assert {r["status"] for r in records} == {"ok"}
+
+
+def test_where_it_cannot_it_says_so_and_blames_nobody_else(patient, tmp_path):
+    done, records = alone(patient, tmp_path, (30, 30))
+    assert done.returncode == client.LIMIT_EXIT
+    limited = [r for r in records if r["status"] == client.LIMITED]
+    assert limited
+    assert all("Too many open files" in r["error"] for r in limited)
+    assert {r["status"] for r in records} == {"ok", client.LIMITED}
+    assert json.loads(done.stdout) == {"requests": len(records), "ok": len(records) - len(limited)}
+    assert "Too many open files" in done.stderr
+    with pytest.raises(UsageError, match="load generator ran into a limit of its own"):
+        summarize(records)
+
+
+@pytest.mark.parametrize("load", [Closed(2), Open(100.0)], ids=["closed", "open"])
+def test_a_client_at_its_limit_starts_no_more_requests(monkeypatch, load):
+    async def out(self):
+        raise OSError(errno.EADDRNOTAVAIL, "Cannot assign requested address")
+
+    monkeypatch.setattr(client.Client, "_connect", out)
+    records = client.run(made("http://127.0.0.1:9", 50, load))
+    assert {r["status"] for r in records} == {client.LIMITED}
+    assert len(records) < 25

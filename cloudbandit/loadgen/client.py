@@ -13,6 +13,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import errno
 import gc
 import json
 import ssl
@@ -24,10 +25,20 @@ from pathlib import Path
 from typing import Any
 from urllib.parse import urlsplit
 
+try:  # here, because without open files nothing can be imported
+    import resource
+except ImportError:  # Windows
+    resource = None  # type: ignore[assignment]
+
 OK = "ok"
 FAILURES = ("refused", "timeout", "truncated", "empty", "http", "garbage", "overrun")
 """How a request can fail: no connection; no end in time; the stream broke off; it ended without a token; another HTTP status
 than 200; an answer that is not the protocol's; more tokens than were asked for."""
+LIMITED = "client_limit"
+"""Not sent, because this machine could open no more connections: no failure of the server's, and its load was not the plan's."""
+LIMIT_EXIT = 3
+"""The program's exit code where a request was `LIMITED`."""
+_OWN_LIMITS = (errno.EMFILE, errno.ENFILE, errno.EADDRNOTAVAIL, errno.ENOBUFS, errno.ENOMEM)
 _ERROR_BYTES = 2000
 _GOOD_ENDS = ("stop", "length", "tool_calls", "eos_token", "stop_sequence")
 
@@ -234,8 +245,8 @@ class Client:
         plan: ``url`` (base, e.g. ``http://127.0.0.1:8000``), ``path`` (``/v1/completions`` or ``/v1/chat/completions``),
             ``model``, ``requests`` (each with ``id``, ``prompt``: text or token ids, ``max_tokens``, and in an open loop
             ``at_s``), ``users`` (closed loop; absent: open loop), ``ramp_s`` (users start spread over it), ``think_s``,
-            ``duration_s`` (no request is started later), ``timeout_s`` (of a request, from when it was scheduled to its end, connecting included), ``extra`` (fields of every request body),
-            ``headers``.
+            ``duration_s`` (no request is started later), ``timeout_s`` (of a request, from when it was scheduled to its end,
+            connecting included), ``extra`` (fields of every request body), ``headers``.
     """
 
     def __init__(self, plan: dict[str, Any]) -> None:
@@ -248,6 +259,7 @@ class Client:
         self._prefix = address.path.rstrip("/")
         self._idle: list[_Exchange] = []
         self._origin = 0.0
+        self._limited = False
         self.records: list[dict[str, Any]] = []
 
     def clock(self) -> float:
@@ -277,7 +289,7 @@ class Client:
 
         async def user(number: int) -> None:
             await asyncio.sleep(ramp * number / users)
-            while waiting and (limit is None or self.clock() < limit):
+            while waiting and not self._limited and (limit is None or self.clock() < limit):
                 request = waiting.popleft()
                 await self._one(request, self.clock())
                 if think:
@@ -294,6 +306,8 @@ class Client:
             late = request["at_s"] - self.clock()
             if late > 0:
                 await asyncio.sleep(late)
+            if self._limited:
+                break
             tasks.append(asyncio.create_task(self._one(request, request["at_s"])))
         await asyncio.gather(*tasks)
 
@@ -334,7 +348,8 @@ class Client:
                 record |= {"status": "timeout", "error": "no connection in time"}
                 break
             except OSError as error:
-                record |= {"status": "refused", "error": str(error)}
+                self._limited |= error.errno in _OWN_LIMITS
+                record |= {"status": LIMITED if error.errno in _OWN_LIMITS else "refused", "error": str(error)}
                 break
             record["sent_s"] = self.clock()
             answered = exchange.open and await exchange.send(data, record, deadline)
@@ -350,9 +365,25 @@ class Client:
         self.records.append(record)
 
     async def _connect(self) -> _Exchange:
+        try:
+            return await self._dial()
+        except OSError as error:
+            if error.errno != errno.EMFILE:
+                raise
+        _allow_open_files()
+        return await self._dial()
+
+    async def _dial(self) -> _Exchange:
         loop = asyncio.get_running_loop()
         _, exchange = await loop.create_connection(lambda: _Exchange(self.clock), self._host, self._port, ssl=self._tls)
         return exchange
+
+
+def _allow_open_files() -> None:
+    """As many as this process may allow itself."""
+    with contextlib.suppress(AttributeError, ValueError, OSError):
+        _, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+        resource.setrlimit(resource.RLIMIT_NOFILE, (hard, hard))
 
 
 def _judge(record: dict[str, Any], exchange: _Exchange) -> None:
@@ -375,9 +406,13 @@ def _judge(record: dict[str, Any], exchange: _Exchange) -> None:
 def run(plan: dict[str, Any]) -> list[dict[str, Any]]:
     """Send a plan's requests; one record each.
 
-    A record has ``id``, ``status`` (``ok`` or one of `FAILURES`), ``scheduled_s``, ``sent_s``, ``chunk_s`` (arrival of each
-    chunk with text), ``end_s``, ``input_tokens`` and ``output_tokens`` (of the server's usage; absent where it sent none),
-    ``http_status``, ``error``.
+    A client out of open files raises its own soft limit. Where it still cannot connect for want of something of its own (files,
+    ports, memory) it starts no more requests, and those it could not send have the status `LIMITED`: the load was not the
+    plan's, so the records say nothing about the server. The program writes them too, and exits with `LIMIT_EXIT`.
+
+    A record has ``id``, ``status`` (``ok``, one of `FAILURES`, or `LIMITED`), ``scheduled_s``, ``sent_s``, ``chunk_s`` (arrival
+    of each chunk with text), ``end_s``, ``input_tokens`` and ``output_tokens`` (of the server's usage; absent where it sent
+    none), ``http_status``, ``error``.
 
     Raises:
         ValueError: the url is none.
@@ -386,7 +421,7 @@ def run(plan: dict[str, Any]) -> list[dict[str, Any]]:
 
 
 def main(argv: Sequence[str]) -> int:
-    """Plan file in, records file out."""
+    """Plan file in, records file out. Exit codes: 0; 2: wrong usage; `LIMIT_EXIT`: see `run`."""
     if len(argv) != 2:
         sys.stderr.write("usage: client.py plan.json records.jsonl\n")
         return 2
@@ -399,7 +434,12 @@ def main(argv: Sequence[str]) -> int:
     partial.replace(argv[1])
     with contextlib.suppress(BrokenPipeError):
         sys.stdout.write(json.dumps({"requests": len(records), "ok": sum(r["status"] == OK for r in records)}) + "\n")
-    return 0
+    limited = [r for r in records if r["status"] == LIMITED]
+    if limited:
+        sys.stderr.write(
+            f"client.py: no connection for {len(limited)} requests, by a limit of this machine: {limited[0]['error']}\n"
+        )
+    return LIMIT_EXIT if limited else 0
 
 
 if __name__ == "__main__":

@@ -32,7 +32,7 @@ import numpy.typing as npt
 
 from cloudbandit.core.errors import UsageError
 from cloudbandit.core.goal import SLO
-from cloudbandit.loadgen.client import OK
+from cloudbandit.loadgen.client import LIMITED, OK
 
 Floats = npt.NDArray[np.float64]
 Record = Mapping[str, Any]
@@ -158,8 +158,14 @@ def summarize(records: Sequence[Record], *, warmup_s: float = 0.0, slos: Sequenc
         slos: for the goodput; see `request_meets`.
 
     Raises:
-        UsageError: the window holds no request.
+        UsageError: the window holds no request, or the client ran into a limit of its own.
     """
+    limited = [r for r in records if r["status"] == LIMITED]
+    if limited:
+        raise UsageError(
+            f"the load generator ran into a limit of its own in {len(limited)} of {len(records)} requests "
+            f"({limited[0]['error']}), so that the server was not under this load; cure: ulimit -n, or fewer users"
+        )
     begin, end = steady_window(records, warmup_s)
     inside = [r for r in records if begin <= r["scheduled_s"] <= end]
     good = [r for r in inside if r["status"] == OK and r["chunk_s"]]
