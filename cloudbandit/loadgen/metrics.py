@@ -1,5 +1,9 @@
 """From request records to metrics. Every formula of serving performance in this package is here, and only here.
 
+A record has ``id``, ``status`` (`client.OK`, one of `FAILURES`, or `client.LIMITED`), ``scheduled_s``, ``sent_s``, ``chunk_s``
+(arrival of each chunk with text), ``end_s``, ``max_tokens``, ``input_tokens`` and ``output_tokens`` (of the server's usage;
+absent where it sent none), ``http_status``, ``error``; its times are seconds on a monotonic clock that starts with the run.
+
 Times of a request: ``scheduled`` (when it should have been sent), ``first`` and ``last`` (arrival of the first and last chunk
 with text). ``n_in`` and ``n_out`` are token counts by the server's usage, never by counting chunks: engines put several
 tokens into one.
@@ -37,6 +41,16 @@ from cloudbandit.loadgen.client import LIMITED, OK
 Floats = npt.NDArray[np.float64]
 Record = Mapping[str, Any]
 
+FAILURES = {
+    "refused": "no connection",
+    "timeout": "no end in time; connecting counts",
+    "truncated": "the stream broke off, or the engine ended it early",
+    "empty": "it ended without a token",
+    "http": "another HTTP status than 200",
+    "garbage": "not the protocol's, beyond `client.HEAD_BYTES` or `client.EVENT_BYTES`, or an impossible usage",
+    "overrun": "more tokens than were asked for, by the usage or, without one, by the chunks with text",
+}
+"""How a request can fail: each fails for one reason."""
 PERCENTILES = (50, 90, 95, 99)
 PER_REQUEST = ("ttft", "nttft", "tpot", "e2e")
 _Z95 = 1.959963984540054
