@@ -200,6 +200,13 @@ def test_rates_windows_and_goodput():
         summarize([])
 
 
+def test_the_failures_add_up_to_the_failure_rate():
+    records = [_record(0, 0.0, [1.0]), _record(1, 0.0, [], n_out=3), _record(2, 0.5, [], status="timeout")]
+    found = summarize(records)  # the second: tokens, and no text
+    assert found.failures == {"empty": 1, "timeout": 1}
+    assert found.metrics["failure_rate"] == pytest.approx(2 / 3)
+
+
 def test_one_request_per_user_is_measured_to_its_end():
     found = summarize([_record(i, 0.0, [0.5, 1.0]) for i in range(4)])
     assert found.window_s == (0.0, 1.0)

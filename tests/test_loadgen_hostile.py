@@ -160,6 +160,56 @@ def test_whatever_is_dribbled_the_timeout_holds(start):
     assert record["end_s"] - record["scheduled_s"] >= 0.15 or record["status"] == "garbage"
 
 
+# ── connections ──
+
+
+def test_a_server_that_does_not_take_connections_is_a_timeout():
+    with socket.socket() as server:
+        server.bind(("127.0.0.1", 0))
+        server.listen(0)
+        queue = [socket.socket() for _ in range(4)]  # more than it lets wait: the next hear nothing
+        with contextlib.ExitStack() as stack:
+            for waiting in queue:
+                stack.enter_context(waiting).setblocking(False)
+                with contextlib.suppress(BlockingIOError):
+                    waiting.connect(server.getsockname())
+            records = client.run(made(f"http://127.0.0.1:{server.getsockname()[1]}", 2, Closed(2), timeout_s=0.2))
+    assert [(r["status"], r["error"]) for r in records] == [("timeout", "no connection in time")] * 2
+
+
+@pytest.mark.parametrize(
+    ("scheme", "first", "statuses"),
+    [
+        ("http", b"", {"truncated"}),  # it hangs up
+        ("http", b"220 mail server\r\n", {"truncated", "garbage"}),  # before or after the request was sent
+        ("https", b"", {"refused", "truncated"}),
+        ("https", b"220 mail server\r\n", {"refused"}),  # no TLS
+    ],
+)
+def test_a_server_of_another_kind(scheme, first, statuses):
+    async def greet(_, writer):
+        writer.write(first)
+        writer.close()
+
+    async def go():
+        server = await asyncio.start_server(greet, "127.0.0.1", 0)
+        async with server:
+            port = server.sockets[0].getsockname()[1]
+            return await client.Client(made(f"{scheme}://127.0.0.1:{port}", 3)).run()
+
+    records = asyncio.run(go())
+    assert len(records) == 3
+    assert {r["status"] for r in records} <= statuses, records
+
+
+def test_a_kept_connection_that_was_closed_meanwhile_costs_no_request():
+    async def go():
+        async with answering(GOOD) as url:  # it says that it keeps the connection, and closes it
+            return await client.Client(made(url, 3, Closed(1, think_s=0.02))).run()
+
+    assert [r["status"] for r in asyncio.run(go())] == ["ok"] * 3
+
+
 # ── the client's own limits ──
 
 

@@ -199,7 +199,10 @@ def summarize(records: Sequence[Record], *, warmup_s: float = 0.0, slos: Sequenc
             for q in PERCENTILES:
                 metrics[f"{name}_p{q}_ms"] = float(np.percentile(values, q))
                 intervals[f"{name}_p{q}_ms"] = percentile_interval(values, q)
-    failures = Counter(r["status"] for r in inside if r["status"] != OK)
+    # one with tokens whose text is empty has no latency either
+    failures = Counter(
+        "empty" if r["status"] == OK else r["status"] for r in inside if r["status"] != OK or not r["chunk_s"]
+    )
     metrics["failure_rate"] = 1.0 - len(good) / len(inside)
     metrics |= _rates(records, begin, end)
     if slos:
