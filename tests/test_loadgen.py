@@ -89,7 +89,7 @@ def test_chat_streams_too(stub):
         ("die", "truncated", "closed the connection"),
         ("cut", "truncated", r"without \[DONE\]"),
         ("half-chunk", "truncated", "closed the connection"),
-        ("garbage", "garbage", "no JSON"),
+        ("garbage", "garbage", "JSONDecodeError"),
         ("binary", "garbage", "not HTTP/1"),
         ("error", "garbage", "out of cache"),
         ("empty", "empty", "without a token"),

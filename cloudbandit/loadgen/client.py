@@ -34,7 +34,7 @@ _OWN_LIMITS = (errno.EMFILE, errno.ENFILE, errno.EADDRNOTAVAIL, errno.ENOBUFS, e
 _GOOD_ENDS = ("stop", "length", "tool_calls", "eos_token", "stop_sequence")
 _TEXTS = ("content", "reasoning_content", "reasoning")
 _USAGE = (("input_tokens", "prompt_tokens"), ("output_tokens", "completion_tokens"))
-_ONE_EVENT = re.compile(rb"data: (\{[^\r\n]*)\n\n")
+_ONE_EVENT = re.compile(rb"data: ([^\r\n]{1,65535})\n\n")
 _EVENT_END = re.compile(rb"(?:\r\n|\n|\r(?!\n))(?:\n|\r\n?)")
 _STATUS = re.compile(rb"HTTP/1\.(\d) ([1-9]\d\d)(?: .*)?\n")
 _HEADER = re.compile(rb"\n(transfer-encoding|content-encoding|content-length|connection)[ \t]*:([^\n]*)")
@@ -169,10 +169,10 @@ class Answer:
             return
         try:
             message = _typed(json.loads(payload.decode()), dict, "a message")
-        except (UnicodeDecodeError, json.JSONDecodeError, RecursionError):
-            raise ValueError(f"an event that is no JSON: {payload[:200]!r}") from None
-        if (error := message.get("error")) or message.get("object") == "error":
-            raise ValueError(f"the stream says: {error or message}")
+        except (UnicodeDecodeError, json.JSONDecodeError, RecursionError) as error:
+            raise ValueError(f"{type(error).__name__}: {error}; {payload[:200]!r}") from None
+        if message.get("error") or message.get("object") == "error":
+            raise ValueError(f"the stream says: {message.get('error') or message}")
         if usage := _typed(message.get("usage"), dict, "the usage"):
             for ours, theirs in _USAGE:
                 tokens = usage.get(theirs)
@@ -222,7 +222,7 @@ class _Exchange(asyncio.Protocol):
         if self._ended is None or self._ended.done():
             return self.close("bytes came that no request had asked for")
         if now >= self._deadline_s and not was_over:  # the timer may be late on a busy machine; the bound is not
-            return self._end("timeout", "no end in time")
+            return self._end("timeout", "no end after timeout_s")
         try:
             answer.feed(data, now)
         except ValueError as error:
@@ -239,7 +239,7 @@ class _Exchange(asyncio.Protocol):
         loop = asyncio.get_running_loop()
         self._ended = loop.create_future()
         now = self._clock()
-        self._timer = loop.call_later(max(0.0, deadline_s - now), self._end, "timeout", "no end in time")
+        self._timer = loop.call_later(max(0.0, deadline_s - now), self._end, "timeout", "no end after timeout_s")
         if self.gone:
             self._end("truncated", self.gone)
         elif now < deadline_s:
