@@ -90,7 +90,7 @@ def test_chat_streams_too(stub):
         ("cut", "truncated", r"without \[DONE\]"),
         ("half-chunk", "truncated", "closed the connection"),
         ("garbage", "garbage", "JSONDecodeError"),
-        ("binary", "garbage", "not an HTTP response"),
+        ("binary", "garbage", "not HTTP/1"),
         ("error", "garbage", "out of cache"),
         ("empty", "empty", "without a token"),
         ("429", "http", "busy"),
@@ -122,8 +122,9 @@ def test_a_server_that_never_ends_is_a_timeout(stub, how):
 def test_a_wrong_address_is_refused():
     records = run(_plan("http://127.0.0.1:9", n=2))
     assert [r["status"] for r in records] == ["refused"] * 2
-    with pytest.raises(ValueError, match="http://host:port"):
-        run(_plan("localhost", n=1))
+    for url in ("localhost", "ftp://host", "http://", "http://host:0", "http://host:70000", "http://host:a"):
+        with pytest.raises(UsageError, match="http://host:port"):
+            _plan(url, n=1)
 
 
 def test_token_counts_are_the_servers_and_bytes_may_come_one_by_one(stub):
@@ -145,7 +146,7 @@ def test_the_client_is_one_program_that_needs_nothing_but_python(stub, tmp_path)
     alone.write_text(Path(client.__file__).read_text())
     argv = [sys.executable, "-I", "-S", str(alone), str(tmp_path / "plan.json"), str(tmp_path / "records.jsonl")]
     done = subprocess.run(argv, capture_output=True, text=True, check=True, timeout=30)
-    assert json.loads(done.stdout) == {"requests": 4, "ok": 4}
+    assert json.loads(done.stdout) == {"requests": 4, "ok": 4, "client_limit": 0}
     records = [json.loads(line) for line in (tmp_path / "records.jsonl").read_text().splitlines()]
     assert summarize(records).requests == 4
     assert subprocess.run(argv[:4], capture_output=True, check=False).returncode == 2
@@ -197,6 +198,13 @@ def test_rates_windows_and_goodput():
         summarize(records, warmup_s=60)
     with pytest.raises(UsageError, match="no requests"):
         summarize([])
+
+
+def test_the_failures_add_up_to_the_failure_rate():
+    records = [_record(0, 0.0, [1.0]), _record(1, 0.0, [], n_out=3), _record(2, 0.5, [], status="timeout")]
+    found = summarize(records)  # the second: tokens, and no text
+    assert found.failures == {"empty": 1, "timeout": 1}
+    assert found.metrics["failure_rate"] == pytest.approx(2 / 3)
 
 
 def test_one_request_per_user_is_measured_to_its_end():
@@ -285,7 +293,7 @@ def test_traces_are_replayed_with_their_times(tmp_path):
     trace = Trace.load(path, speed=2.0)
     assert trace.at_s == pytest.approx([0, 1.0, 1.5], abs=1e-6)
     made = plan(Workload(Fixed(1, 1)), trace, url="http://127.0.0.1:1", model="m", seed=0, requests=9)
-    assert [(len(r["prompt"]), r["max_tokens"]) for r in made["requests"]] == [(374, 44), (1, 1), (396, 109)]
+    assert [(len(r["body"]["prompt"]), r["max_tokens"]) for r in made["requests"]] == [(374, 44), (1, 1), (396, 109)]
     assert [r["at_s"] for r in made["requests"]] == pytest.approx([0, 0.5, 0.75], abs=1e-6)
     for text, why in (
         ("a,b\n1,2\n", "lacks at_s or TIMESTAMP"),

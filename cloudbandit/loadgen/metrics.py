@@ -1,5 +1,9 @@
 """From request records to metrics. Every formula of serving performance in this package is here, and only here.
 
+A record has ``id``, ``status`` (`client.OK`, one of `FAILURES`, or `client.LIMITED`), ``scheduled_s``, ``sent_s``, ``chunk_s``
+(arrival of each chunk with text), ``end_s``, ``max_tokens``, ``input_tokens`` and ``output_tokens`` (of the server's usage;
+absent where it sent none), ``http_status``, ``error``; its times are seconds on a monotonic clock that starts with the run.
+
 Times of a request: ``scheduled`` (when it should have been sent), ``first`` and ``last`` (arrival of the first and last chunk
 with text). ``n_in`` and ``n_out`` are token counts by the server's usage, never by counting chunks: engines put several
 tokens into one.
@@ -32,11 +36,21 @@ import numpy.typing as npt
 
 from cloudbandit.core.errors import UsageError
 from cloudbandit.core.goal import SLO
-from cloudbandit.loadgen.client import OK
+from cloudbandit.loadgen.client import LIMITED, OK
 
 Floats = npt.NDArray[np.float64]
 Record = Mapping[str, Any]
 
+FAILURES = {
+    "refused": "no connection",
+    "timeout": "no end in time; connecting counts",
+    "truncated": "the stream broke off, or the engine ended it early",
+    "empty": "it ended without a token",
+    "http": "another HTTP status than 200",
+    "garbage": "not the protocol's, beyond `client.HEAD_BYTES` or `client.EVENT_BYTES`, or an impossible usage",
+    "overrun": "more tokens than were asked for, by the usage or, without one, by the chunks with text",
+}
+"""How a request can fail: each fails for one reason."""
 PERCENTILES = (50, 90, 95, 99)
 PER_REQUEST = ("ttft", "nttft", "tpot", "e2e")
 _Z95 = 1.959963984540054
@@ -158,8 +172,14 @@ def summarize(records: Sequence[Record], *, warmup_s: float = 0.0, slos: Sequenc
         slos: for the goodput; see `request_meets`.
 
     Raises:
-        UsageError: the window holds no request.
+        UsageError: the window holds no request, or the client ran into a limit of its own.
     """
+    limited = [r for r in records if r["status"] == LIMITED]
+    if limited:
+        raise UsageError(
+            f"the load generator ran into a limit of its own in {len(limited)} of {len(records)} requests "
+            f"({limited[0]['error']}), so that the server was not under this load; cure: ulimit -n, or fewer users"
+        )
     begin, end = steady_window(records, warmup_s)
     inside = [r for r in records if begin <= r["scheduled_s"] <= end]
     good = [r for r in inside if r["status"] == OK and r["chunk_s"]]
@@ -179,7 +199,10 @@ def summarize(records: Sequence[Record], *, warmup_s: float = 0.0, slos: Sequenc
             for q in PERCENTILES:
                 metrics[f"{name}_p{q}_ms"] = float(np.percentile(values, q))
                 intervals[f"{name}_p{q}_ms"] = percentile_interval(values, q)
-    failures = Counter(r["status"] for r in inside if r["status"] != OK)
+    # one with tokens whose text is empty has no latency either
+    failures = Counter(
+        "empty" if r["status"] == OK else r["status"] for r in inside if r["status"] != OK or not r["chunk_s"]
+    )
     metrics["failure_rate"] = 1.0 - len(good) / len(inside)
     metrics |= _rates(records, begin, end)
     if slos:

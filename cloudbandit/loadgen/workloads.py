@@ -12,6 +12,7 @@ from dataclasses import dataclass
 from datetime import datetime
 from pathlib import Path
 from typing import Any, Protocol
+from urllib.parse import urlsplit
 
 import numpy as np
 import numpy.typing as npt
@@ -296,37 +297,56 @@ def plan(
 ) -> dict[str, Any]:
     """What `client.run` takes; JSON-able.
 
+    It has ``url`` (scheme, host and port count), ``path``, ``headers``, ``timeout_s`` (of a request, from when it is scheduled to
+    its end, connecting included), ``body`` (fields common to all requests), ``requests`` (``id``, ``body``, ``max_tokens``, and
+    in an open loop ``at_s``), and in a closed loop ``users``, ``ramp_s`` (they start spread over it) and ``think_s``.
+
     Args:
         requests: how many at most.
         duration_s: no request is started later.
         chat: use the chat endpoint (the workload must then be text).
         extra: fields of every request body, e.g. ``{"ignore_eos": True}``.
         headers: e.g. an authorization; they are in the plan, so keep it where secrets may be.
+
+    Raises:
+        UsageError: no request, a url that is none, or token ids for a chat endpoint.
     """
     if requests < 1:
         raise UsageError(f"requests is {requests}; it must be at least 1")
     if chat and not workload.text:
         raise UsageError("a chat endpoint takes text; cure: Workload(…, text=True)")
+    try:
+        address = urlsplit(url)
+        whole = address.scheme in ("http", "https") and address.hostname and address.port != 0
+    except ValueError:  # a port that is none
+        whole = False
+    if not whole:
+        raise UsageError(f"the url is {url!r}; it must read http://host:port")
     rng = np.random.default_rng(seed)
     out: dict[str, Any] = {
         "url": url,
-        "path": "/v1/chat/completions" if chat else "/v1/completions",
-        "model": model,
+        "path": address.path.rstrip("/") + ("/v1/chat/completions" if chat else "/v1/completions"),
+        "headers": {"Host": address.netloc.rpartition("@")[2], "Content-Type": "application/json", **(headers or {})},
         "timeout_s": timeout_s,
-        "extra": dict(extra or {}),
-        "headers": dict(headers or {}),
+        "body": {"model": model, "stream": True, "stream_options": {"include_usage": True}, **(extra or {})},
     }
     if duration_s is not None:
         out["duration_s"] = duration_s
     if isinstance(load, Closed):
         out |= {"users": load.users, "think_s": load.think_s, "ramp_s": load.ramp_s}
-        out["requests"] = workload.requests(requests, rng)
-        return out
-    if isinstance(load, Trace):
-        n = min(requests, len(load.at_s))
-        times, pairs = load.at_s[:n] / load.speed, load.pairs[:n]
+        times, pairs = None, None
+    elif isinstance(load, Trace):
+        requests = min(requests, len(load.at_s))
+        times, pairs = load.at_s[:requests] / load.speed, load.pairs[:requests]
     else:
-        n, times, pairs = requests, load.times(requests, rng), None
-    made = workload.requests(n, rng, pairs)
-    out["requests"] = [{**r, "at_s": float(t)} for r, t in zip(made, times, strict=True)]
+        times, pairs = load.times(requests, rng), None
+    out["requests"] = []
+    for i, made in enumerate(workload.requests(requests, rng, pairs)):
+        said = {"messages": [{"role": "user", "content": made["prompt"]}]} if chat else {"prompt": made["prompt"]}
+        request = {
+            "id": made["id"],
+            "max_tokens": made["max_tokens"],
+            "body": {**said, "max_tokens": made["max_tokens"]},
+        }
+        out["requests"].append(request if times is None else {**request, "at_s": float(times[i])})
     return out
