@@ -132,6 +132,7 @@ def _found(task: Task, report: Report) -> dict[str, Any]:
         answer = {
             "incumbent": None if incumbent is None else described(incumbent),
             "regret_percent": regret(task, report),
+            "random_feasible_regret_percent": None if incumbent is None else task.random_regret_percent,
         }
     return {
         "evaluations": report.evaluations,

@@ -69,7 +69,7 @@ def print_report(task: Task, report: Report, plot: Path | None) -> None:
             grid.add_row("price", f"{facts['price_usd_per_h']:.4g} USD/h for one instance (or cluster)")
         above, side = regret(task, report), "below" if task.maximize else "above"
         grid.add_row("regret", f"{above:.1f} % {side} the table's optimum ({task.metric} = {task.best_value:.4g})")
-        grid.add_row("at random", f"{task.random_regret_percent:.1f} % {side} it, the mean over all configs")
+        grid.add_row("at random", f"{task.random_regret_percent:.1f} % {side} it, the mean over all feasible configs")
     failed = sum(o.result.status != "ok" for o in report.observations)
     grid.add_row("trials", f"{report.evaluations} of {len(task.objective.domain)} configs, {failed} of them failed")
     grid.add_row("spent", f"{report.spent_usd:.4g} USD, {report.elapsed_s:.0f} s of trials")

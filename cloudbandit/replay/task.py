@@ -180,8 +180,13 @@ class Task:
 
     @cached_property
     def random_value(self) -> float:
-        """R_rand: the mean over all recorded configs."""
+        """R_rand of the savings, as in the paper: the mean over all recorded configs, failed and violating ones included."""
         return fmean(self.values.values())
+
+    @cached_property
+    def random_feasible_value(self) -> float:
+        """The mean over the configs that may be the optimum: what drawing one at random among those that serve gives."""
+        return fmean(self.values[c] for c in self.counting)
 
     def regret_percent(self, value: float) -> float:
         """100·|f − f*|/|f*|; negative where a failed trial's charge beats the best success."""
@@ -189,8 +194,8 @@ class Task:
 
     @cached_property
     def random_regret_percent(self) -> float:
-        """The regret one random config has on average."""
-        return self.regret_percent(self.random_value)
+        """The regret that one random *feasible* config has on average."""
+        return self.regret_percent(self.random_feasible_value)
 
     def best_tried_value(self, tried: Iterable[Observation]) -> float:
         """The best true value among a run's trials (of those that meet the SLOs, where there are any SLOs); the worst
