@@ -70,7 +70,16 @@ def test_replay_json(json_of):
 def test_replay_for_people(run):
     code, out, err = run(*DEMO, "--budget", 22)
     assert code == 0
-    for word in ("recommended", "usd_per_h", "ttft_ms<=1000", "price", "regret", "feasible configs", "22 of 567", "estimates"):
+    for word in (
+        "recommended",
+        "usd_per_h",
+        "ttft_ms<=1000",
+        "price",
+        "regret",
+        "feasible configs",
+        "22 of 567",
+        "estimates",
+    ):
         assert word in out, word
     assert "schedule" in err
     assert "round 1: 3 arms × 2" in err
