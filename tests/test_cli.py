@@ -55,6 +55,7 @@ def test_replay_json(json_of):
         "incumbent",
         "regret_percent",
         "random_feasible_regret_percent",
+        "max_failure_rate",
         "spent_usd",
         "stop_reason",
     ]
@@ -98,6 +99,7 @@ def test_a_front_in_json_and_for_people(json_of, run, tmp_path):
         "evaluations",
         "front",
         "hypervolume_share",
+        "max_failure_rate",
         "spent_usd",
         "stop_reason",
     ]

@@ -144,7 +144,7 @@ class GPOptimizer(BaseOptimizer):
             ok = ok * probability_below(model.posterior(metric), limit)
         for _ in pending:
             model.pop()
-        if self.problem.goal.slos and not known.feasible.any():
+        if (self.problem.goal.slos or known.slos) and not known.feasible.any():
             return ok  # nothing feasible yet: look for that first
         if len(posteriors) > 1:
             return self._value_of_several(posteriors, self._to_improve_on(model, known, posteriors)) * ok

@@ -82,8 +82,8 @@ def plot_savings(rows: Sequence[CompareRow], budget: int, title: str, path: Path
 
 
 def plot_replay(task: Task, report: Report, title: str, path: Path) -> None:
-    """`plot_study`, with the table's optimum and a random feasible config to compare with; for two objectives the trials in the plane of
-    both, with the table's true front.
+    """`plot_study`, with the table's optimum and a random feasible config to compare with; for two objectives the trials in the
+    plane of both, with the table's true front.
 
     Raises:
         UsageError: more than two objectives.
