@@ -54,6 +54,8 @@ def test_replay_json(json_of):
         "evaluations",
         "incumbent",
         "regret_percent",
+        "random_feasible_regret_percent",
+        "max_failure_rate",
         "spent_usd",
         "stop_reason",
     ]
@@ -61,6 +63,7 @@ def test_replay_json(json_of):
     assert set(found["incumbent"]) == {"arm", "config", "metrics"}
     assert found["incumbent"]["metrics"]["ttft_ms"] <= 1000
     assert found["regret_percent"] >= 0
+    assert found["random_feasible_regret_percent"] > found["regret_percent"]
     assert found["spent_usd"] > 0
     assert found == json_of(*DEMO, "--budget", 11, "--seed", 1)
 
@@ -68,7 +71,16 @@ def test_replay_json(json_of):
 def test_replay_for_people(run):
     code, out, err = run(*DEMO, "--budget", 22)
     assert code == 0
-    for word in ("recommended", "usd_per_h", "ttft_ms<=1000", "price", "regret", "at random", "22 of 567", "estimates"):
+    for word in (
+        "recommended",
+        "usd_per_h",
+        "ttft_ms<=1000",
+        "price",
+        "regret",
+        "feasible configs",
+        "22 of 567",
+        "estimates",
+    ):
         assert word in out, word
     assert "schedule" in err
     assert "round 1: 3 arms × 2" in err
@@ -87,6 +99,7 @@ def test_a_front_in_json_and_for_people(json_of, run, tmp_path):
         "evaluations",
         "front",
         "hypervolume_share",
+        "max_failure_rate",
         "spent_usd",
         "stop_reason",
     ]

@@ -271,3 +271,17 @@ def test_who_refuses_several_objectives_says_so_before_anything_runs(monkeypatch
     with pytest.raises(UsageError, match="one_objective"):
         compare(*aims, optimizers=["all", "refuses"], budgets=2, seeds=1)
     assert len(compare(grid(), "cost_usd", optimizers="all", budgets=2, seeds=1)) == 3
+
+
+def test_a_recorded_config_that_fails_its_requests_is_no_optimum():
+    frame = pd.DataFrame({"x": [1, 2, 3], "cost_usd": [1.0, 2.0, 3.0], "failure_rate": [63 / 64, 0.0, 0.01]})
+    failing = Table.from_frame(frame, metrics=["cost_usd", "failure_rate"])
+    task, loose = Task(failing, "all", "cost_usd"), Task(failing, "all", "cost_usd", max_failure_rate=None)
+    assert (task.optimum["x"], loose.optimum["x"]) == (2, 1)
+    report = task.replay("exhaustive", 3)
+    assert report.incumbent.candidate["x"] == 2
+    assert task.best_tried_value(report.observations) == 2.0
+    assert task.random_feasible_value == 2.5
+    hopeless = Table.from_frame(frame[:1], metrics=["cost_usd", "failure_rate"])
+    with pytest.raises(TableError, match=r"meets failure_rate_excess<=0\.01"):
+        _ = Task(hopeless, "all", "cost_usd").optimum

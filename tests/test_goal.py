@@ -6,7 +6,7 @@ from hypothesis import strategies as st
 
 from cloudbandit import SLO, Candidate, Observation, Result, SLOGoal, Status, Trial
 from cloudbandit.core.errors import UnknownNameError, UsageError
-from cloudbandit.core.goal import best, front, least_bad
+from cloudbandit.core.goal import best, changed_limit, failures, front, least_bad
 from cloudbandit.core.metrics import resolve_metric
 
 
@@ -54,13 +54,16 @@ def test_scores_order_feasible_before_violating_before_failed(cases):
         assert worst_feasible == max(o.result.metrics["cost_usd"] for o in told if o.score.feasible)
 
 
-def test_failed_trials_have_their_charge_or_the_worst_so_far():
+def test_failed_trials_have_their_charge_or_the_worst_loss():
     cost, speed = SLOGoal("cost_usd"), SLOGoal("ttft_ms")
     ok = Result(metrics={"cost_usd": 4.0, "ttft_ms": 4.0})
     failed = Result(Status.FAILED, spent_usd=9.0, seconds=60.0)
     assert losses(cost, observed(cost, ok, failed)) == [4.0, 9.0]
     assert losses(SLOGoal("runtime_s"), observed(SLOGoal("runtime_s"), failed)) == [60.0]
-    assert losses(speed, observed(speed, failed, ok, failed)) == [0.0, 4.0, 4.0]
+    assert losses(speed, observed(speed, failed)) == [0.0]
+    assert losses(speed, observed(speed, failed, ok, failed)) == [4.0, 4.0, 4.0]
+    quick = Result(Status.FAILED, spent_usd=0.01)
+    assert losses(cost, observed(cost, quick, ok)) == [4.0, 4.0]
     per_hour = SLOGoal("usd_per_h")
     assert per_hour.score(failed).values == (), "a rate is no charge"
 
@@ -75,19 +78,6 @@ def test_a_violating_trial_never_beats_a_feasible_one():
     told = observed(goal, cheap_but_slow)
     assert best(told) is None
     assert least_bad(told) is told[0]
-
-
-def test_losses_of_a_prefix_are_a_prefix_of_the_losses():
-    goal = SLOGoal("x", ("y<=1",))
-    told = observed(
-        goal,
-        Result(metrics={"x": 3.0, "y": 2.0}),
-        Result(Status.TIMEOUT),
-        Result(metrics={"x": 5.0, "y": 0.0}),
-        Result(metrics={"x": 1.0, "y": 9.0}),
-    )
-    for n in range(1, 5):
-        assert losses(goal, told[:n]) == losses(goal, told)[:n]
 
 
 def test_uninformative_results_have_no_score():
@@ -130,3 +120,63 @@ def test_metric_names_default_to_the_median():
     assert resolve_metric("ttft_p50_ms", ["ttft_ms"]) == "ttft_ms"
     with pytest.raises(UnknownNameError, match="Did you mean 'ttft_ms'"):
         resolve_metric("tfft_ms", ["ttft_ms", "cost_usd"])
+
+
+# ── the implied limit on failures ──
+
+
+def served(rate, *rows, **more):
+    return Result(metrics={"tpot_ms": 5.0, "failure_rate": rate, **more}, rows=rows)
+
+
+def test_a_config_that_fails_its_requests_is_not_feasible():
+    goal = SLOGoal("tpot_ms")
+    assert not goal.score(served(63 / 64)).feasible
+    assert goal.score(served(0.01)).feasible
+    assert goal.score(Result(metrics={"tpot_ms": 5.0})).feasible, "nothing is known of its failures"
+    assert goal.failure_slo == SLO("failure_rate_excess", 0.01)
+    worse, bad = (goal.score(served(rate)) for rate in (0.9, 0.1))
+    assert bad < worse, "the nearer to the limit the better"
+
+
+def test_the_limit_is_changeable_and_an_explicit_one_replaces_it():
+    half = served(0.5)
+    assert SLOGoal("tpot_ms", max_failure_rate=None).score(half).feasible
+    assert SLOGoal("tpot_ms", max_failure_rate=0.5).score(half).feasible
+    for text in ("failure_rate<=0.6", "failure_rate_excess<=0.6"):
+        explicit = SLOGoal("tpot_ms", (text,))
+        assert explicit.failure_slo is None
+    assert SLOGoal("tpot_ms", ("failure_rate<=0.6",)).score(half).feasible
+    for wrong in (-0.1, 7, math.nan):
+        with pytest.raises(UsageError, match="max_failure_rate"):
+            SLOGoal("tpot_ms", max_failure_rate=wrong)
+
+
+def test_failures_are_beyond_a_single_users_where_that_was_measured():
+    one, eight = {"users": 1.0, "failure_rate": 0.2}, {"users": 8.0, "failure_rate": 0.205}
+    assert failures(served(0.205, one, eight)) == pytest.approx(0.005)
+    assert failures(served(0.205, eight)) == 0.205
+    assert failures(served(0.2, one)) == 0.2, "a single user alone excuses nothing"
+    assert failures(served(0.2, eight, one)) == 0.2
+    assert failures(served(0.9, failure_rate_excess=0.0)) == 0.0
+    assert failures(Result(metrics={"tpot_ms": 1.0})) is None
+
+
+def test_optimizers_learn_of_failures_once_there_are_some():
+    goal = SLOGoal("tpot_ms")
+
+    def targets(*results):
+        return goal.targets(
+            [Observation(Trial(i, Candidate("a", {"x": i})), r, goal.score(r)) for i, r in enumerate(results)]
+        )
+
+    assert targets(served(0.0), served(0.0)).slos.shape == (2, 0)
+    known = targets(served(0.0), served(0.5), Result(metrics={"tpot_ms": 1.0}), Result(Status.FAILED))
+    assert known.slos[:, 0].tolist() == [0.0, 0.5, 0.0, 0.5]
+    assert known.limits.tolist() == [0.01]
+    assert known.feasible.tolist() == [True, False, True, False]
+
+
+def test_stores_written_before_there_was_a_limit_go_on():
+    assert changed_limit(SLOGoal("tpot_ms")) == {}
+    assert changed_limit(SLOGoal("tpot_ms", max_failure_rate=None)) == {"max_failure_rate": None}

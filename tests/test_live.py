@@ -22,6 +22,7 @@ from cloudbandit.core.listing import Listing
 from cloudbandit.core.store import Store
 from cloudbandit.core.trial import Candidate, Result, Trial
 from cloudbandit.engines.openvino import TINY, OpenVINO
+from cloudbandit.live import studyfile
 from cloudbandit.live import trial as live_trial
 from cloudbandit.live.objective import LiveObjective
 from cloudbandit.live.studyfile import LiveStudy, load
@@ -248,6 +249,34 @@ def test_a_study_file_is_checked_before_anything_starts(tmp_path):
     objective = LiveStudy.of(load(path)).objective
     assert objective.benchmark.loads == [Open(2.0, 1.0, 1.0, 5.0), Open(8.0, 1.0, 1.0, 5.0)]
     assert objective.benchmark.slos == [SLO("ttft_ms", 500)]
+
+
+def test_the_limit_on_failures_is_the_studys_own(tmp_path):
+    path = tmp_path / "study.toml"
+
+    def read(*changes):
+        text = STUDY.replace('slos = ["failure_rate<=0"]', "")
+        for change in changes:
+            text = text.replace(*change)
+        path.write_text(text)
+        return LiveStudy.of(load(path))
+
+    plain, said = read(), read(("seed = 1", "seed = 1\nmax_failure_rate = 0.01"))
+    any_ = read(("seed = 1", "seed = 1\nmax_failure_rate = 1"))
+    assert plain.goal.failure_slo == SLO("failure_rate_excess", 0.01)
+    assert any_.goal.max_failure_rate == 1
+    assert studyfile._stable(plain.spec) == studyfile._stable(said.spec) != studyfile._stable(any_.spec)
+    assert plain.objective.needs == ("tpot_p50_ms",)
+    fleet = (
+        ('minimize = "tpot_ms"', 'goal = "fleet"\nfor_users = 9\nslos = ["ttft_ms<=9"]'),
+        ("users = 4", "users = [1, 4]"),
+    )
+    assert read(*fleet).objective.needs == ()
+    assert read(*fleet, ("seed = 1", "max_failure_rate = 0.2")).goal.slos[-1] == SLO("failure_rate_excess", 0.2)
+    with pytest.raises(UsageError, match="max_failure_rate is 7"):
+        read(("seed = 1", "max_failure_rate = 7"))
+    with pytest.raises(UsageError, match="there are none"):
+        read(('minimize = "tpot_ms"', 'maximize = "goodput_requests_per_s"'))
 
 
 def test_the_documented_study_file_is_one(tmp_path):

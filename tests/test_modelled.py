@@ -90,6 +90,13 @@ def test_failures_and_trials_cut_short_do_not_attract():
     assert known.feasible.tolist() == [True] * 3 + [False] * 3
 
 
+def test_a_charge_is_at_least_the_median_of_what_ran():
+    goal = SLOGoal("cost_usd")
+    told = [Result(metrics={"cost_usd": v}) for v in (1.0, 4.0, 9.0)]
+    told += [Result(Status.FAILED, spent_usd=v) for v in (0.01, 20.0)]
+    np.testing.assert_allclose(np.exp(modelled(goal, *enumerate(told)).objectives[0]), [1, 4, 9, 4, 20])
+
+
 def test_slos_are_on_log_scales_where_metric_and_limit_are_positive():
     goal = SLOGoal(
         "usd_per_h", ("ttft_ms<=10", "output_tok_per_s>=5", "failure_rate<=0.01", "goodput_requests_per_s>=1")

@@ -153,6 +153,10 @@ def test_a_workload_that_never_succeeds(table):
 def test_slos_move_the_optimum(table):
     task = Task(table, "j|big", "cost_usd", (SLO.parse("speed>=20"),))
     assert task.optimum.arm == ("Y",)
+    feasible = [task.values[c] for c, score in task.scores.items() if score.feasible]
+    assert 0 < len(feasible) < len(task.scores)
+    assert task.random_feasible_value == pytest.approx(sum(feasible) / len(feasible))
+    assert task.random_regret_percent == pytest.approx(task.regret_percent(task.random_feasible_value))
     with pytest.raises(TableError, match="looser SLO"):
         _ = Task(table, "j|big", "cost_usd", (SLO.parse("speed>=99"),)).optimum
 

@@ -44,6 +44,16 @@ Facts = Annotated[
     str, typer.Option("--facts", metavar="A,B", help="What the optimizer is told beforehand: all, none, or names.")
 ]
 Slo = Annotated[list[str] | None, typer.Option("--slo", metavar="SLO", help='E.g. "ttft_ms<=500"; repeatable.')]
+MaxFailureRate = Annotated[
+    float | None,
+    typer.Option(
+        "--max-failure-rate",
+        metavar="SHARE",
+        min=0.0,
+        max=1.0,
+        help="Of requests, unless an SLO limits failures and where they are known: 0.01 by default; 1: any.",
+    ),
+]
 Failures = Annotated[
     str, typer.Option("--failures", help="strict: a failed run is failed; recorded: its value counts.")
 ]

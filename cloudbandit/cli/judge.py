@@ -34,6 +34,7 @@ def another_goal(
     maximize: str | None,
     slos: Sequence[str] | None,
     for_users: int | None,
+    max_failure_rate: float | None = None,
 ) -> Goal:
     """The study's goal with what is given in place of its own.
 
@@ -41,16 +42,18 @@ def another_goal(
         UsageError: there is nothing to aim at, or no trial has such a metric.
     """
     from cloudbandit.core.fleet import USD_PER_H, FleetGoal
-    from cloudbandit.core.goal import SLO, SLOGoal
+    from cloudbandit.core.goal import MAX_FAILURE_RATE, SLO, SLOGoal
     from cloudbandit.core.metrics import resolve_metric
 
     own = aims(spec)
+    limit = own.get("max_failure_rate", MAX_FAILURE_RATE) if max_failure_rate is None else max_failure_rate
     wanted = list(own.get("slos", ())) if slos is None else list(slos)
     another = bool(maximize) or minimize not in (None, USD_PER_H)
     if for_users is not None or (own.get("goal") == "fleet" and not another):
         if another:
             raise UsageError(f"--for-users asks for the cheapest fleet: its {USD_PER_H} is minimised, nothing else")
-        return FleetGoal(own.get("for_users") if for_users is None else for_users, [SLO.parse(s) for s in wanted])
+        users = own.get("for_users") if for_users is None else for_users
+        return FleetGoal(users, [SLO.parse(s) for s in wanted], max_failure_rate=limit)
     recorded = list(dict.fromkeys(m for t in trials for m in t.result.metrics))
     if minimize is None and maximize is None:
         low, high = _listed(own.get("minimize")), _listed(own.get("maximize"))
@@ -63,6 +66,7 @@ def another_goal(
         tuple(resolve_metric(name, recorded) for name in low),
         [SLO(resolve_metric(s.metric, recorded), s.limit, s.at_most) for s in parsed],
         maximize=tuple(resolve_metric(name, recorded) for name in high),
+        max_failure_rate=limit,
     )
 
 

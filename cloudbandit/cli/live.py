@@ -22,7 +22,7 @@ from cloudbandit.cli.common import (
     print_json,
 )
 from cloudbandit.cli.judge import at_its_load, values
-from cloudbandit.cli.report import described, named
+from cloudbandit.cli.report import add_failure_limit, described, failure_limit, named
 from cloudbandit.cli.stores import existing, pick
 from cloudbandit.core.errors import UsageError
 from cloudbandit.core.metrics import FAILURES
@@ -85,6 +85,7 @@ def run_live(live: LiveStudy, url: str, json_: bool, plot: Path | None) -> None:
                 "store": url,
                 "evaluations": report.evaluations,
                 "incumbent": None if best is None else {**described(best), "values": values(best, live.goal)},
+                **failure_limit(live.goal),
                 "spent_usd": report.spent_usd,
                 "trials_usd": report.trials_usd,
                 "hosts_usd": report.hosts_usd,
@@ -151,6 +152,7 @@ def _print(report: Report, goal: Goal, url: str, plot: Path | None) -> None:
             limits = ", ".join(str(slo) for slo in goal.slos if slo.metric == name)
             value = f"{known[name]:.4g}" if name in known else "not measured"
             grid.add_row(name, f"{value}{f'  ({limits})' if limits else ''}")
+    add_failure_limit(grid, goal, report.observations)
     failed = [o for o in report.observations if o.result.status != "ok"]
     reasons = sorted({o.result.reason for o in failed})
     grid.add_row(

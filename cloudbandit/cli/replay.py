@@ -12,6 +12,7 @@ from cloudbandit.cli.common import (
     Facts,
     Failures,
     Json,
+    MaxFailureRate,
     Maximize,
     Minimize,
     Plot,
@@ -27,7 +28,7 @@ from cloudbandit.cli.common import (
     print_go_on,
     print_json,
 )
-from cloudbandit.cli.report import described, print_report, print_schedule, regret, stop_reason
+from cloudbandit.cli.report import described, failure_limit, print_report, print_schedule, regret, stop_reason
 from cloudbandit.cli.stores import existing, pick
 from cloudbandit.core.errors import UsageError
 from cloudbandit.optimizers import DEFAULT
@@ -44,6 +45,7 @@ def replay(
     minimize: Minimize = None,
     maximize: Maximize = None,
     slo: Slo = None,
+    max_failure_rate: MaxFailureRate = None,
     optimizer: Annotated[str, typer.Option("--optimizer", help="See `cloudbandit optimizers`.")] = DEFAULT,
     budget: Annotated[int, typer.Option("--budget", help="Trials.")] = 33,
     seed: Annotated[int, typer.Option("--seed")] = 0,
@@ -70,6 +72,7 @@ def replay(
         "failures": failures,
         "facts": facts,
         "workers": workers,
+        **({} if max_failure_rate is None else {"max_failure_rate": max_failure_rate}),
     }
     name = study or f"{Path(table).name}/{workload}/{aim}/{optimizer}/{seed}"
     _run_replay(spec, store, name, plot, json_)
@@ -132,21 +135,25 @@ def _found(task: Task, report: Report) -> dict[str, Any]:
         answer = {
             "incumbent": None if incumbent is None else described(incumbent),
             "regret_percent": regret(task, report),
+            "random_feasible_regret_percent": None if incumbent is None else task.random_regret_percent,
         }
     return {
         "evaluations": report.evaluations,
         **answer,
+        **failure_limit(task.goal),
         "spent_usd": report.spent_usd,
         "stop_reason": stop_reason(task, report),
     }
 
 
 def _task(spec: dict[str, Any]) -> Task:
+    from cloudbandit.core.goal import MAX_FAILURE_RATE
     from cloudbandit.replay.task import Task
     from cloudbandit.tables.registry import load_table
 
     minimize, maximize = names(spec["minimize"]), names(spec.get("maximize", ""))
-    task = Task(load_table(spec["table"]), spec["workload"], minimize, spec["slo"], spec["failures"], maximize)
+    limit = spec.get("max_failure_rate", MAX_FAILURE_RATE)
+    task = Task(load_table(spec["table"]), spec["workload"], minimize, spec["slo"], spec["failures"], maximize, limit)
     _ = task.objective  # unknown names are errors before anything runs
     return task
 

@@ -8,6 +8,9 @@ from typing import TYPE_CHECKING, Any
 from cloudbandit.cli.common import config_text, err, out
 
 if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from cloudbandit.core.goal import SLO, Goal
     from cloudbandit.core.report import Report
     from cloudbandit.core.study import Study
     from cloudbandit.core.trial import Observation
@@ -24,10 +27,27 @@ def regret(task: Task, report: Report) -> float | None:
     return None if report.incumbent is None else task.regret_percent(task.answer_value(report.observations))
 
 
+def failure_limit(goal: Goal) -> dict[str, float]:
+    """What share of requests may fail without an SLO that says so, for ``--json``; nothing where there is no such limit."""
+    implied: SLO | None = getattr(goal, "failure_slo", None)
+    return {} if implied is None else {"max_failure_rate": implied.limit}
+
+
+def add_failure_limit(grid: Any, goal: Goal, observations: Sequence[Observation]) -> None:
+    """A row that states the limit, where any trial knows its failures."""
+    from cloudbandit.core.goal import failures
+
+    limit = failure_limit(goal).get("max_failure_rate")
+    if limit is None or all(failures(o.result) is None for o in observations):
+        return
+    bad = sum((failures(o.result) or 0.0) > limit for o in observations)
+    grid.add_row("failures", f"at most {limit:.4g} of the requests, beyond a single user's; {bad} trials had more")
+
+
 def stop_reason(task: Task, report: Report) -> str:
     if report.incumbent is not None:
         return report.stop_reason
-    slos = ", ".join(map(str, task.goal.slos))
+    slos = ", ".join(map(str, task.limits))
     why = f"no evaluated configuration meets {slos}" if slos else "no evaluated configuration succeeded"
     return f"{report.stop_reason}: {why}"
 
@@ -69,7 +89,8 @@ def print_report(task: Task, report: Report, plot: Path | None) -> None:
             grid.add_row("price", f"{facts['price_usd_per_h']:.4g} USD/h for one instance (or cluster)")
         above, side = regret(task, report), "below" if task.maximize else "above"
         grid.add_row("regret", f"{above:.1f} % {side} the table's optimum ({task.metric} = {task.best_value:.4g})")
-        grid.add_row("at random", f"{task.random_regret_percent:.1f} % {side} it, the mean over all configs")
+        grid.add_row("at random", f"{task.random_regret_percent:.1f} % {side} it, the mean over all feasible configs")
+    add_failure_limit(grid, task.goal, report.observations)
     failed = sum(o.result.status != "ok" for o in report.observations)
     grid.add_row("trials", f"{report.evaluations} of {len(task.objective.domain)} configs, {failed} of them failed")
     grid.add_row("spent", f"{report.spent_usd:.4g} USD, {report.elapsed_s:.0f} s of trials")

@@ -9,8 +9,9 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from cloudbandit.cli.common import NOT_FEASIBLE, Json, Slo, StudyName, app, names, out, print_json
+from cloudbandit.cli.common import NOT_FEASIBLE, Json, MaxFailureRate, Slo, StudyName, app, names, out, print_json
 from cloudbandit.cli.judge import aims, another_goal, judged, values, verdict
+from cloudbandit.cli.report import failure_limit
 from cloudbandit.core.errors import UnknownNameError, UsageError
 
 if TYPE_CHECKING:
@@ -62,11 +63,13 @@ def show(
     for_users: Annotated[
         int | None, typer.Option("--for-users", help="… as fleets for so many users, in USD per hour.")
     ] = None,
+    max_failure_rate: MaxFailureRate = None,
     json_: Json = False,
 ) -> None:
     """What a store holds: its studies, the trials of one, or one trial.
 
-    With a goal (--slo, --minimize, --maximize, --for-users) the trials are judged under it, the best first; nothing is run.
+    With a goal (--slo, --minimize, --maximize, --for-users, --max-failure-rate) the trials are judged under it, the best first;
+    nothing is run.
     """
     with existing(store) as opened:
         found = opened.studies()
@@ -82,8 +85,16 @@ def show(
         trials = [t for t in trials if t.trial.number == trial]
         if not trials:
             raise UsageError(f"the study {name!r} has no finished trial {trial}; `show` without --trial lists them")
-    if slo is not None or minimize or maximize or for_users is not None:
-        goal = another_goal(spec, trials, minimize=minimize, maximize=maximize, slos=slo, for_users=for_users)
+    if slo is not None or minimize or maximize or for_users is not None or max_failure_rate is not None:
+        goal = another_goal(
+            spec,
+            trials,
+            minimize=minimize,
+            maximize=maximize,
+            slos=slo,
+            for_users=for_users,
+            max_failure_rate=max_failure_rate,
+        )
         _print_judged(name, trials, goal, json_)
     elif json_:
         print_json({"study": name, "trials": [_row(t) for t in trials], "in_flight": [t.number for t in flying]})
@@ -115,7 +126,7 @@ def _print_judged(name: str, trials: Sequence[StoredTrial], goal: Goal, json_: b
             }
             for o in seen
         ]
-        said = {"metrics": list(goal.metrics), "slos": [str(s) for s in goal.slos]}
+        said = {"metrics": list(goal.metrics), "slos": [str(s) for s in goal.slos], **failure_limit(goal)}
         best = rows[0] if feasible else None
         print_json({"study": name, "goal": said, "incumbent": best, "trials": rows})
     else:
@@ -128,6 +139,8 @@ def _print_judged(name: str, trials: Sequence[StoredTrial], goal: Goal, json_: b
         shown = [m for m in dict.fromkeys(limited) if m not in columns]
         _print_all(name, [stored[o.trial.number] for o in seen], shown, columns)
         slos = ", ".join(map(str, goal.slos)) or "no SLO"
+        if limit := failure_limit(goal):
+            slos += f", at most {limit['max_failure_rate']:.4g} of the requests failed where that is known"
         what = f"trial {seen[0].trial.number} is best" if feasible else "no trial is feasible"
         out.print(f"{what} for {', '.join(goal.metrics)}, {slos}", highlight=False, markup=False)
     if not feasible:

@@ -12,10 +12,12 @@ from dataclasses import dataclass, field
 from typing import Any, Protocol
 
 from cloudbandit.core.errors import UsageError
-from cloudbandit.core.metrics import charge, check_direction
-from cloudbandit.core.targets import Targets
+from cloudbandit.core.metrics import FAILURES, charge, check_direction
+from cloudbandit.core.targets import Targets, measured
 from cloudbandit.core.trial import Observation, Result, Score, Status
 
+MAX_FAILURE_RATE = 0.01
+"""Of a goal that says nothing of failures: a cheap config that fails its requests is no answer."""
 _EPS = 1e-12
 _SLO_TEXT = re.compile(r"^\s*([A-Za-z_]\w*)\s*(<=|>=)\s*([-+.\deE]+)\s*$")
 
@@ -78,17 +80,24 @@ class SLOGoal:
         charges: metric → ``"spent_usd"`` or ``"seconds"``: what a failed trial is charged in place of the metric it did
             not produce. By default the dictionary's (`cloudbandit.core.metrics.charge`); None: no charge.
         maximize: the metric, or a tuple of them; its values are negated inside `Score`, where smaller is better.
+        max_failure_rate: the share of requests that may fail, unless an SLO limits failures itself; see `failures`. It binds
+            where a result knows its failures, and nowhere else. None: no limit.
 
     Raises:
-        UsageError: nothing to aim at, a metric twice, or one whose better direction is the other.
+        UsageError: nothing to aim at, a metric twice, one whose better direction is the other, or a share that is none.
     """
 
     minimize: str | tuple[str, ...] = ()
     slos: Sequence[SLO] = ()
     charges: Mapping[str, str | None] = field(default_factory=dict)
     maximize: str | tuple[str, ...] = ()
+    max_failure_rate: float | None = MAX_FAILURE_RATE
 
     def __post_init__(self) -> None:
+        if self.max_failure_rate is not None and not 0 <= self.max_failure_rate <= 1:
+            raise UsageError(
+                f"max_failure_rate is {self.max_failure_rate!r}; allowed: a share from 0 to 1, or None: no limit"
+            )
         parsed: list[Any] = list(self.slos)
         object.__setattr__(self, "slos", tuple(SLO.parse(s) if isinstance(s, str) else s for s in parsed))
         if not self.metrics:
@@ -107,6 +116,13 @@ class SLOGoal:
         """Per metric: 1 where it is minimised, −1 where it is maximised."""
         return (1.0,) * len(_names(self.minimize)) + (-1.0,) * len(_names(self.maximize))
 
+    @property
+    def failure_slo(self) -> SLO | None:
+        """The implied SLO on failures; None: one of the `slos` limits them, or nothing does."""
+        if self.max_failure_rate is None or any(slo.metric in FAILURES for slo in self.slos):
+            return None
+        return SLO(FAILURES[0], self.max_failure_rate)
+
     def score(self, result: Result) -> Score | None:
         """A failed trial scores its charge where the unit has one, else no value at all; a failed run of a recorded table
         whose value counts (``failures="recorded"``) scores that value.
@@ -124,6 +140,9 @@ class SLOGoal:
                     "cure: return that metric, or minimise another"
                 )
             violation = sum(slo.violation(result.metrics) for slo in self.slos)
+            implied, failing = self.failure_slo, failures(result)
+            if implied is not None and failing is not None:
+                violation += implied.violation({implied.metric: failing})
             return Score(0, violation, self._values(result))
         if all(m in result.metrics for m in self.metrics):
             return Score(1, 0.0, self._values(result))
@@ -137,10 +156,46 @@ class SLOGoal:
         Raises:
             UsageError: an uninformative one among them.
         """
-        return Targets.of(observations, self.metrics, self.slos, self.signs)
+        implied = self.failure_slo
+        if implied is None or not any(
+            failures(o.result) for o in observations
+        ):  # all are alike: there is nothing to learn
+            return Targets.of(observations, self.metrics, self.slos, self.signs)
+        return Targets.of(observations, self.metrics, [*self.slos, implied], self.signs, _with_failures)
 
     def _values(self, result: Result) -> tuple[float, ...]:
         return tuple(sign * result.metrics[m] for sign, m in zip(self.signs, self.metrics, strict=True))
+
+
+def failures(result: Result) -> float | None:
+    """The share of a result's requests that failed; None: it does not say.
+
+    Where a single user's was measured beside a higher load's, it is the share beyond that (``failure_rate_excess``): what a lone
+    user's requests die of is not for want of capacity.
+    """
+    excess, rate = (result.metrics.get(name) for name in FAILURES)
+    if excess is not None or rate is None:
+        return excess
+    users = [row.get("users") for row in result.rows]
+    if len(users) < 2 or 1 not in users or users[-1] == 1:
+        return rate
+    return max(0.0, rate - result.rows[users.index(1)].get("failure_rate", 0.0))
+
+
+def _with_failures(observation: Observation) -> Mapping[str, float]:
+    """The metrics that SLOs limit, the implied one's included; an ``ok`` result that does not know its failures meets it."""
+    known, failing = measured(observation), failures(observation.result)
+    if failing is None and observation.result.status is not Status.OK:
+        return known
+    return {**known, FAILURES[0]: failing or 0.0}
+
+
+def changed_limit(goal: Goal) -> dict[str, float | None]:
+    """The part of a study's identity that says what share of requests may fail: nothing where it is the default, so that stores
+    written before there was one go on."""
+    if not isinstance(goal, SLOGoal) or goal.max_failure_rate == MAX_FAILURE_RATE:
+        return {}
+    return {"max_failure_rate": goal.max_failure_rate}
 
 
 def _names(metrics: str | tuple[str, ...]) -> tuple[str, ...]:

@@ -143,7 +143,8 @@ class Process(Protocol):
     """A program on a host. It never outlives the host, nor whoever started it."""
 
     @property
-    def pid(self) -> int: ...
+    def pid(self) -> int:
+        """On its host: of the program, or of a process above it."""
 
     def poll(self) -> int | None:
         """The exit code, or None while it runs."""

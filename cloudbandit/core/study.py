@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 from cloudbandit.core.budget import Budget
 from cloudbandit.core.errors import UsageError
-from cloudbandit.core.goal import Goal
+from cloudbandit.core.goal import Goal, changed_limit
 from cloudbandit.core.known import (
     ALL,
     Estimate,
@@ -113,6 +113,7 @@ class Study:
                 "domain": self.domain.fingerprint,
                 "minimize": list(self.goal.metrics),
                 "slos": [str(slo) for slo in self.goal.slos],
+                **changed_limit(self.goal),
                 "seed": self.seed,
                 **self._known_beforehand(),
                 **self._identity,

@@ -1,12 +1,12 @@
 """What an optimizer learns from: everything a goal makes of the trials told, as arrays of one row per trial.
 
-The law: a trial that failed or violates an SLO never looks better than one that served.
+The law: a trial that failed or violates an SLO never looks better than one that served, in whatever order they are told.
 
 * ``feasible`` marks those that served, and the others have ``failed`` or a ``violation`` > 0.
 * `Targets.tchebycheff` puts every trial that did not serve behind all that did.
-* `Targets.losses` puts a violating trial, and a failed one without a charge, behind all that served *before* it, so that no
-  entry changes when more is told. A failed trial's charge, where the objective is in USD or seconds, is what it did cost, and
-  stands as it is.
+* `Targets.losses` puts a violating trial, and a failed one without a charge, behind all that served. A failed trial's charge,
+  where the objective is in USD or seconds, is what it did cost; it stands, but never as better than the median of the trials
+  that ran: a config that crashes at once is no cheap one.
 """
 
 from __future__ import annotations
@@ -59,6 +59,7 @@ class Targets:
         slo_signs: ``(k,)``, −1 for "at least", whose metrics and limits are negated here.
         violation: ``(n,)``, the sum of relative excesses over the limits; 0 where all are met.
         failed: ``(n,)``, whether the trial ended otherwise than ``ok``.
+        charged: ``(n,)``, whether it failed and its value is a charge, not a measurement.
         reasons: per trial the stable code of a bad end, else ``""``.
         censored: ``(n,)``, whether it was cut short as hopeless: its values are lower bounds.
     """
@@ -71,6 +72,7 @@ class Targets:
     slo_signs: Array
     violation: Array
     failed: Flags
+    charged: Flags
     reasons: tuple[str, ...]
     censored: Flags
 
@@ -103,8 +105,11 @@ class Targets:
             values = score.values or unknown
             if len(values) != m:
                 raise UsageError(f"a score of {len(values)} values for {m} objectives: {', '.join(metrics)}")
-            rows.append((*values, score.violation, score.rank, status is Status.STOPPED))
-        table = np.array(rows, float).reshape(n, m + 3)  # one array at once: this is done for every suggestion
+            lacking = score.rank > 0 and not all(metric in o.result.metrics for metric in metrics)
+            rows.append(
+                (*values, score.violation, score.rank, bool(score.values) and lacking, status is Status.STOPPED)
+            )
+        table = np.array(rows, float).reshape(n, m + 4)  # one array at once: this is done for every suggestion
         stderr = np.full((n, m), np.nan)
         for row, o in enumerate(observations):
             if o.result.stderr:
@@ -119,8 +124,9 @@ class Targets:
             slo_signs,
             table[:, m],
             table[:, m + 1] > 0,
-            tuple([o.result.reason for o in observations]),
             table[:, m + 2] > 0,
+            tuple([o.result.reason for o in observations]),
+            table[:, m + 3] > 0,
         )
 
     def __len__(self) -> int:
@@ -140,9 +146,9 @@ class Targets:
     def losses(self) -> Array:
         """One number per trial for a method that knows one objective, shape ``(n,)``.
 
-        A feasible trial has its value. One that violates SLOs has the largest value seen so far times (1 + violation). A failed
-        one has its charge, or the worst loss so far (0 where nothing was seen); one cut short, the worst so far or its bound, if
-        that is worse. "So far" makes each entry a function of the earlier ones alone.
+        A feasible trial has its value. One that violates SLOs has the largest value of those that ran times (1 + violation). A
+        failed one has its charge, or the median of those that ran if that is worse; without a charge, the worst of all (0 where
+        nothing is known). One cut short has its bound, or the worst of those that ran. The order of telling has no part in it.
 
         Raises:
             UsageError: there are several objectives; see `scalar`.
@@ -151,30 +157,18 @@ class Targets:
             raise UsageError(
                 f"{self.objectives.shape[1]} objectives have no one loss; cure: Targets.scalar(rng) draws a weight for each"
             )
-        out: list[float] = []
-        largest = worst = -np.inf
-        rows = zip(
-            self.objectives[:, 0].tolist(),
-            self.violation.tolist(),
-            self.failed.tolist(),
-            self.censored.tolist(),
-            strict=True,
-        )
-        for value, violation, failed, censored in rows:
-            known = value == value  # NaN is not
-            if known and not failed:
-                largest = max(largest, value)
-            if not known:
-                loss = worst if out else 0.0
-            elif censored:
-                loss = max(value, worst)
-            elif violation > 0 and not failed:
-                loss = largest + abs(largest) * min(violation, _MOST_VIOLATION)
-            else:
-                loss = value
-            worst = max(worst, loss)
-            out.append(loss)
-        return np.array(out)
+        out = self.objectives[:, 0].copy()
+        unknown = np.isnan(out)
+        ran = ~self.failed & ~unknown
+        if ran.any():
+            largest = out[ran].max()
+            violating = ran & (self.violation > 0)
+            out[violating] = largest + abs(largest) * np.minimum(self.violation[violating], _MOST_VIOLATION)
+            out[self.charged] = np.maximum(out[self.charged], np.median(out[ran]))
+            cut = self.censored & ~unknown
+            out[cut] = np.maximum(out[cut], out[ran].max())
+        out[unknown] = out[~unknown].max(initial=-np.inf) if not unknown.all() else 0.0
+        return out
 
     def scalar(self, rng: np.random.Generator) -> Array:
         """One number per trial for a method that knows one, shape ``(n,)``: `losses` where there is one objective; of several,

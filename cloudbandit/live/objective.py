@@ -6,7 +6,7 @@ import contextlib
 import errno
 import secrets
 import time
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
 
 from cloudbandit.core.errors import NoCapacity, SpaceError, UsageError
@@ -31,6 +31,8 @@ class LiveObjective:
         providers: one, or several by the names of their arms.
         run: tags the hosts of this study.
         store_id: of the `cloudbandit.Store` that keeps the trials; it makes the keys of leases unique. By default a fresh one.
+        needs: metrics that the goal aims at: a trial that ran without measuring one (every request after the warm-up timed out)
+            is a failed one, ``not_measured``. None: the goal is not known here; then a trial none of whose requests counted is.
         trust: start also what the engine's known constraints rule out (to record how it fails).
 
     Raises:
@@ -43,6 +45,7 @@ class LiveObjective:
     run: str = "cloudbandit"
     store_id: str = field(default_factory=lambda: secrets.token_hex(4))
     trust: bool = False
+    needs: Sequence[str] | None = None
     _offers: dict[tuple[str, ...], tuple[Provider, Offer]] = field(init=False, repr=False)
 
     def __post_init__(self) -> None:
@@ -111,13 +114,25 @@ class LiveObjective:
             if error.errno != errno.ENOSPC:
                 raise
             result = Result(Status.UNAVAILABLE, reason="disk_full", error=str(error))
+        result = replace(result, metrics={**result.metrics, **self._of_machine(offer, config, result)})
         return replace(
-            result,
-            metrics={**result.metrics, **self._of_machine(offer, config, result)},
+            self._judgeable(result),
             spent_usd=lease.trial_usd,
             hosts_usd=lease.hosts_usd,
             seconds=time.monotonic() - began,
         )
+
+    def _judgeable(self, result: Result) -> Result:
+        """A trial that ran, and did not measure what it was for, failed."""
+        if self.needs is None:
+            lacking = ["a latency"] if result.metrics.get("failure_rate", 0.0) >= 1 else []
+        else:
+            lacking = [metric for metric in self.needs if metric not in result.metrics]
+        if result.status is not Status.OK or not lacking:
+            return result
+        failed = result.metrics.get("failure_rate", 0.0)
+        text = f"{', '.join(lacking)} was not measured; of the requests after the warm-up {failed:.0%} failed"
+        return replace(result, status=Status.FAILED, reason="not_measured", error=text)
 
     def _too_small(self, offer: Offer, config: Config) -> str | None:
         """None where the offer has the accelerators a config takes, or nobody knows how many it has."""

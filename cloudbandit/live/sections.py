@@ -6,12 +6,14 @@ from typing import Annotated, Literal
 
 from msgspec import Meta, field
 
+from cloudbandit.core.goal import MAX_FAILURE_RATE
 from cloudbandit.core.schema import Amount, Amount0, Count, Count0, Section, Table, Text, Texts
 from cloudbandit.optimizers import DEFAULT as DEFAULT_OPTIMIZER
 
 Counts = Annotated[Count | list[Count], Meta(description="a whole number ≥ 1, or a list of such")]
 Amounts = Annotated[Amount | list[Amount], Meta(description="a number > 0, or a list of such")]
 Files = Annotated[Text | list[Text], Meta(description="a text, or a list of such")]
+Share = Annotated[float, Meta(ge=0, le=1, description="a number from 0 to 1")]
 Metrics = Annotated[Text | list[Text], Meta(description="a metric, or a list of metrics")]
 
 
@@ -24,6 +26,7 @@ class StudySection(Section):
     maximize: Metrics | None = None
     for_users: Count | None = None
     slos: Texts = field(default_factory=list)
+    max_failure_rate: Share = MAX_FAILURE_RATE
     optimizer: Text = DEFAULT_OPTIMIZER
     trials: Count | None = None
     usd: Amount | None = None

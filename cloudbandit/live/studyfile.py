@@ -17,7 +17,7 @@ from cloudbandit.core.budget import Budget
 from cloudbandit.core.bundled import bundled
 from cloudbandit.core.errors import DataError, UsageError
 from cloudbandit.core.fleet import USD_PER_H, FleetGoal
-from cloudbandit.core.goal import SLO, Goal, SLOGoal
+from cloudbandit.core.goal import MAX_FAILURE_RATE, SLO, Goal, SLOGoal
 from cloudbandit.core.metrics import resolve_metric
 from cloudbandit.core.pools import Serial
 from cloudbandit.core.protocols import Provider
@@ -41,7 +41,7 @@ _LOAD_KEYS = {
     "rate_per_s": ("burstiness", "ramp_from_per_s", "ramp_s"),
     "trace": ("speed",),
 }
-_DEFAULT_METRIC = "tpot_p50_ms"
+_DEFAULT_METRIC, _GOODPUT = "tpot_p50_ms", "goodput_requests_per_s"
 
 
 def load(path: str | Path) -> dict[str, Any]:
@@ -82,7 +82,7 @@ class LiveStudy:
         study = file.study
         budget = Budget(study.trials, study.usd, study.seconds)
         loads = _loads(file.load)
-        goal = _goal(study, loads)
+        goal = _goal(study, loads, file.load.request_slos)
         make_factory(study.optimizer, budget.trials)
         benchmark = Benchmark(
             file.engine.model,
@@ -95,7 +95,8 @@ class LiveStudy:
             slos=[SLO.parse(text) for text in file.load.request_slos],
             keep=None if study.keep_records is None else Path(study.keep_records).expanduser(),
         )
-        objective = LiveObjective(_providers(file), _engine(file.engine), benchmark, run=study.name)
+        needs = () if isinstance(goal, FleetGoal) else goal.metrics
+        objective = LiveObjective(_providers(file), _engine(file.engine), benchmark, run=study.name, needs=needs)
         objective.domain()
         return cls(spec, objective, goal, study.optimizer, budget, study.seed)
 
@@ -158,7 +159,8 @@ def _stable(spec: Mapping[str, Any]) -> str:
     """What makes two runs the same study: everything but how long it may go on, and where it is kept."""
     loose = {"trials", "usd", "seconds", "store", "keep_records", "wait_s"}
     sections = {s: dict(c) for s, c in _sections(spec).items()}
-    sections["study"] = {k: v for k, v in sections["study"].items() if k not in loose}
+    default = ("max_failure_rate", MAX_FAILURE_RATE)  # written out or not, the study is the same
+    sections["study"] = {k: v for k, v in sections["study"].items() if k not in loose and (k, v) != default}
     return json.dumps(sections, sort_keys=True)
 
 
@@ -167,11 +169,11 @@ def _where_known(machine: Mapping[str, Any]) -> dict[str, Any]:
     return {key: machine.get(key) or None for key in ("engine", "cpu", "cores", "accelerators")}
 
 
-def _goal(study: StudySection, loads: Sequence[Load]) -> Goal:
+def _goal(study: StudySection, loads: Sequence[Load], request_slos: Sequence[str]) -> Goal:
     """What is good: SLOs and metrics, or a fleet.
 
     Raises:
-        UsageError: keys of the one go with the other, or a load curve is judged that is none.
+        UsageError: keys of the one go with the other, a load curve is judged that is none, or goodput without SLOs on requests.
     """
     minimize, maximize = _several(study.minimize), _several(study.maximize)
     if study.goal == "fleet":
@@ -184,7 +186,8 @@ def _goal(study: StudySection, loads: Sequence[Load]) -> Goal:
             raise UsageError(
                 'study.goal = "fleet" judges a load curve: load.users must list different numbers of users'
             )
-        return FleetGoal(study.for_users, [SLO.parse(text) for text in study.slos])
+        slos = [SLO.parse(text) for text in study.slos]
+        return FleetGoal(study.for_users, slos, max_failure_rate=study.max_failure_rate)
     if study.for_users is not None:
         raise UsageError('study.for_users goes with study.goal = "fleet"')
     slos = []
@@ -194,7 +197,10 @@ def _goal(study: StudySection, loads: Sequence[Load]) -> Goal:
     if not minimize and not maximize:
         minimize = (_DEFAULT_METRIC,)
     low, high = (tuple(resolve_metric(name, METRICS) for name in names) for names in (minimize, maximize))
-    return SLOGoal(low[0] if len(low) == 1 else low, slos, maximize=high)
+    goal = SLOGoal(low[0] if len(low) == 1 else low, slos, maximize=high, max_failure_rate=study.max_failure_rate)
+    if _GOODPUT in (*goal.metrics, *(slo.metric for slo in goal.slos)) and not request_slos:
+        raise UsageError(f"{_GOODPUT} counts requests that meet load.request_slos, and there are none")
+    return goal
 
 
 def _several(names: str | list[str] | None) -> tuple[str, ...]:

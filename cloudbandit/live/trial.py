@@ -6,15 +6,18 @@ with it, and nothing is left running. Who leases the host and pays for it is `cl
 
 from __future__ import annotations
 
+import contextlib
 import json
 import shutil
 import tempfile
+import threading
 import time
 from collections import Counter
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
+from concurrent.futures import Future
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
 from cloudbandit.core.errors import UsageError
 from cloudbandit.core.goal import SLO
@@ -28,15 +31,19 @@ from cloudbandit.loadgen.metrics import LoadSummary, check_request_slos, summari
 from cloudbandit.loadgen.workloads import Closed, Open, Trace, Workload, plan
 
 Load = Closed | Open | Trace
+T = TypeVar("T")
 REASONS = {
     "known_constraint": "the config contradicts itself; nothing was started",
     "start_crash": "the engine exited before it was ready",
     "start_timeout": "the engine was not ready in time",
-    "engine_died": "the engine exited under requests",
+    "engine_died": "the engine exited under requests, whatever it had answered before, or something else has its port",
     "request_error": "the first request failed, or all of the load did",
     "request_timeout": "the same, by not ending in time",
     "empty_output": "the same, by ending without a token",
+    "not_measured": "what the goal aims at was not measured: no request after the warm-up told it",
     "too_short": "the load was over before the warm-up was",
+    "prepare_timeout": "the model was not on the machine in time: not the config's doing",
+    "client_limit": "the load generator ran out of open files, ports or memory: not the config's doing",
     "disk_full": "the machine has no space left: not the config's doing",
     "cancelled": "the study wanted its host back",
     "hopeless": "cut short: what was measured so far says enough",
@@ -48,9 +55,18 @@ METRICS = names(
 )
 """What a live trial measures, and what its machine costs."""
 _OF_STATUS = {"empty": "empty_output", "timeout": "request_timeout"}
+_CUT_OFF = ("refused", "truncated")
+_GIVEN_BACK = {
+    "cancelled": Status.INTERRUPTED,
+    "prepare_timeout": Status.UNAVAILABLE,
+    "client_limit": Status.UNAVAILABLE,
+}
+_CLIENT_LIMIT = 3
+"""The client's exit code where its own machine could open no more connections."""
+_LOOK_S = 0.1
 _CLIENT = "client.py"
 STOP_S = 15.0
-"""Stopping an engine takes no longer."""
+"""Stopping the load generator and the engine takes no longer: `cloudbandit.providers.guard` sees to it here."""
 
 
 class _Failed(Exception):
@@ -143,8 +159,7 @@ class _Measurement:
     def result(self) -> Result:
         log = ""
         try:
-            model = self.engine.prepare(self.host, self.benchmark.model)
-            self.host.put(Path(client.__file__), _CLIENT)
+            model = self.within(self.put_there, "prepare_timeout")
             with running(
                 self.host,
                 self.engine,
@@ -159,12 +174,46 @@ class _Measurement:
                 finally:
                     log = started.tail()
         except StartFailed as failed:
-            if self.run.cancelled:
-                return Result(Status.INTERRUPTED, reason="cancelled", error=str(failed))
-            return Result(Status.FAILED, reason=failed.reason, error=f"{failed}\n{failed.log}")
+            return self.ended(failed.reason, f"{failed}\n{failed.log}")
         except _Failed as failed:
-            status = Status.INTERRUPTED if failed.reason == "cancelled" else Status.FAILED
-            return Result(status, reason=failed.reason, error=f"{failed}\n{log}")
+            return self.ended(failed.reason, f"{failed}\n{log}")
+
+    def ended(self, reason: str, error: str) -> Result:
+        """Badly. What failed once the study wanted its host back says nothing of the config."""
+        reason = "cancelled" if self.run.cancelled else reason
+        return Result(_GIVEN_BACK.get(reason, Status.FAILED), reason=reason, error=error)
+
+    def put_there(self) -> str:
+        """The model and the client; the model's path or name there."""
+        model = self.engine.prepare(self.host, self.benchmark.model)
+        self.host.put(Path(client.__file__), _CLIENT)
+        return model
+
+    def within(self, work: Callable[[], T], late: str) -> T:
+        """What the work returns or raises, where it ends within the trial's time. Else it is left behind in its thread; the host
+        it works on is closed.
+
+        Args:
+            late: the reason of a trial whose time is over.
+        """
+        future: Future[T] = Future()
+
+        def do() -> None:
+            try:
+                future.set_result(work())
+            except BaseException as error:  # also what only a thread would swallow
+                future.set_exception(error)
+
+        threading.Thread(target=do, daemon=True).start()
+        while True:
+            if self.run.cancelled:
+                raise _Failed("cancelled", "the study wanted its host back")
+            with contextlib.suppress(TimeoutError):
+                return future.result(min(_LOOK_S, self.left_s()))
+            if future.done():  # the work's own TimeoutError
+                return future.result()
+            if self.left_s() <= 0:
+                raise _Failed(late, f"the trial was not over after {self.benchmark.limit_s:g} s")
 
     def canary(self, engine: Running) -> None:
         """One request: readiness is no promise that an engine can answer."""
@@ -180,16 +229,13 @@ class _Measurement:
             if not go_on and not self.run.cancelled and i + 1 < len(loads):
                 text = f"cut short after {i + 1} of {len(loads)} loads"
                 return self.outcome(Status.STOPPED, "hopeless", text)
-        if engine.process.poll() is not None:
-            text = "the engine exited although requests were answered: it crashed at the end, or something else has its port"
-            raise _Failed("engine_died", text)
         return self.outcome(Status.OK)
 
     def load(self, engine: Running, i: int, load: Load) -> None:
         """Put the engine under one load, and add its row."""
         benchmark = self.benchmark
         records = self.send(engine, load, benchmark.requests, self.trial.seed + 100 * (i + 1), f"load-{i}")
-        self.check(records, engine)
+        self.check(records, engine, last=i + 1 == len(benchmark.loads))
         if benchmark.warmup_s and max(r["scheduled_s"] for r in records) <= benchmark.warmup_s:
             text = f"no request was sent after the warm-up of {benchmark.warmup_s:g} s; send more"
             raise _Failed("too_short", text)
@@ -227,25 +273,32 @@ class _Measurement:
         with tempfile.TemporaryDirectory() as folder:
             local = Path(folder) / "plan.json"
             local.write_text(json.dumps(made))
-            self.host.put(local, f"{name}.json")
+            self.within(lambda: self.host.put(local, f"{name}.json"), "request_timeout")
             argv = [self.host.python, "-I", "-S", _CLIENT, f"{name}.json", f"{name}.jsonl"]
             done = self.host.run(argv, timeout_s=self.left_s())
             if done.code is None:
                 raise _Failed("request_timeout", f"the trial was not over after {benchmark.limit_s:g} s")
+            if done.code == _CLIENT_LIMIT:
+                raise _Failed("client_limit", f"the load generator could open no more connections: {done.output}")
             if done.code != 0:
                 raise RuntimeError(f"the load generator ended with {done.code}: {done.output}")
             back = Path(folder) / "records.jsonl"
-            self.host.get(f"{name}.jsonl", back)
+            self.within(lambda: self.host.get(f"{name}.jsonl", back), "request_timeout")
             return [json.loads(line) for line in back.read_text().splitlines()]
 
-    def check(self, records: Sequence[Mapping[str, Any]], engine: Running) -> None:
-        """Raise where not a single request succeeded."""
-        if any(r["status"] == client.OK for r in records):
-            return
-        kind, count = Counter(r["status"] for r in records).most_common(1)[0]
+    def check(self, records: Sequence[Mapping[str, Any]], engine: Running, last: bool = False) -> None:
+        """Raise where the engine exited, or not a single request succeeded. The one is looked for where it may be: after a failed
+        request, and after the last load."""
+        ends = Counter(r["status"] for r in records)
+        kind, count = ends.most_common(1)[0]
+        answered = client.OK in ends
         text = f"{count} of {len(records)} requests ended {kind}: {records[0].get('error', '')}"
-        died = kind in ("refused", "truncated") and engine.process.poll() is not None
-        raise _Failed("engine_died" if died else _OF_STATUS.get(kind, "request_error"), text)
+        if (last or set(ends) != {client.OK}) and (answered or kind in _CUT_OFF):  # else it said itself what was wrong
+            why = engine.why_not_it(self.left_s(), refused="refused" in ends)
+            if why:
+                raise _Failed("engine_died", f"{ends[client.OK]} of {len(records)} requests were answered, but {why}")
+        if not answered:
+            raise _Failed(_OF_STATUS.get(kind, "request_error"), text)
 
 
 def _kept(folder: Path, records: Sequence[Mapping[str, Any]], trial: Trial, i: int) -> Path:

@@ -35,7 +35,7 @@ class CoordinateDescent(BaseOptimizer):
         self._at: Candidate | None = None
         self._line: list[Candidate] = []
         self._coordinates: list[str] = []
-        self._best_of_sweep = np.inf
+        self._began_at: Candidate | None = None  # where the last sweep over all coordinates began
         self._restart()
 
     def _suggest(self) -> Candidate | None:
@@ -43,7 +43,7 @@ class CoordinateDescent(BaseOptimizer):
         return next((c for c in self._line if c in free), None) if self._line else None
 
     def _learn(self, observation: Observation) -> None:
-        self._known[observation.candidate] = float(self.targets.losses[-1])
+        self._known = dict(zip((o.candidate for o in self.observations), self.targets.losses.tolist(), strict=True))
         self._move()
 
     def _give_back(self, observation: Observation) -> None:
@@ -59,10 +59,10 @@ class CoordinateDescent(BaseOptimizer):
                 self._restart()
                 continue
             if not self._coordinates:
-                if self._known[self._at] >= self._best_of_sweep:
+                if self._began_at is not None and self._known[self._at] >= self._known[self._began_at]:
                     self._restart()
                     continue
-                self._best_of_sweep = self._known[self._at]
+                self._began_at = self._at
                 self._coordinates = self._shuffled(self._at)
             self._line = self._along(self._coordinates.pop(0), self._at)
 
@@ -95,5 +95,5 @@ class CoordinateDescent(BaseOptimizer):
     def _restart(self) -> None:
         self._step += 1
         open_ = [c for c in self.domain.candidates if c not in self._known and not self._not_to_be_had(c)]
-        self._best_of_sweep, self._coordinates, self._at = np.inf, [], None
+        self._began_at, self._coordinates, self._at = None, [], None
         self._line = [open_[int(self.rng(self._step, 2).integers(len(open_)))]] if open_ else []

@@ -113,9 +113,10 @@ class GPOptimizer(BaseOptimizer):
         return fresh[int(np.argmax(value[offset:]))]
 
     def _knows_too_little(self) -> bool:
-        """Too few trials for a model; or all failed without a value, of which a model only learns that all is the same."""
+        """Too few trials for a model; or all failed, and nothing was measured: a model would learn that all is the same, or
+        where it crashes soonest."""
         few = len(self.observations) + self._pending.total() < self._initial
-        return few or bool(np.isnan(self.targets.objectives).all())
+        return few or bool((np.isnan(self.targets.objectives[:, 0]) | self.targets.charged).all())
 
     def _modelled(self) -> Modelled:
         return Modelled.of(self.targets, [o.candidate for o in self.observations], self._log)
@@ -143,7 +144,7 @@ class GPOptimizer(BaseOptimizer):
             ok = ok * probability_below(model.posterior(metric), limit)
         for _ in pending:
             model.pop()
-        if self.problem.goal.slos and not known.feasible.any():
+        if (self.problem.goal.slos or known.slos) and not known.feasible.any():
             return ok  # nothing feasible yet: look for that first
         if len(posteriors) > 1:
             return self._value_of_several(posteriors, self._to_improve_on(model, known, posteriors)) * ok

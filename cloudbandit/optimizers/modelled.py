@@ -22,8 +22,9 @@ class Modelled:
 
     Attributes:
         objectives: one column ``(n,)`` per objective: log f where it is positive, −log f where a maximised one is, else raw. A
-            trial that failed without a value has the median of the others; one that was cut short has its bound, or the median
-            of those that were not if that is worse: neither attracts.
+            trial that failed has its charge, or the median of those that ran if that is worse; without a charge, the median of
+            the others. One that was cut short has its bound, or the median of those that were not if that is worse. None of
+            them attracts.
         logged: whether every objective is on a log scale.
         slos: per SLO whose metric is known, its column ``(n,)`` and limit.
         failed: 1 for each trial that failed without a value, else 0, ``(n,)``; None where all are the same.
@@ -44,11 +45,14 @@ class Modelled:
         """``log``: whether to take logarithms. At least one trial must have values."""
         unvalued = np.isnan(targets.objectives[:, 0])  # a trial has all values or none
         any_unvalued, any_censored = bool(unvalued.any()), bool(targets.censored.any())
+        any_charged, ran = bool(targets.charged.any()), ~(targets.failed | unvalued)
         served = ~(unvalued | targets.censored)
         noisy = len({c.key for c in candidates}) < len(candidates) or not np.isnan(targets.stderr).all()
         objectives, logged, noise = [], True, np.zeros(len(targets))
         for raw, sign, stderr in zip(targets.objectives.T, targets.signs.tolist(), targets.stderr.T, strict=True):
             y = np.where(unvalued, np.median(raw[~unvalued]), raw) if any_unvalued else raw
+            if any_charged and ran.any():
+                y = np.where(targets.charged, np.maximum(y, np.median(raw[ran])), y)
             y, is_log = log_scale(y, sign) if log else (y, False)
             if any_censored and served.any():
                 y = np.where(targets.censored, np.maximum(y, np.median(y[served])), y)

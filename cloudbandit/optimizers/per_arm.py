@@ -90,13 +90,14 @@ class RisingBandits(PerArm):
 
     def _learn(self, observation: Observation) -> None:
         super()._learn(observation)
-        loss = float(self.targets.losses[-1])
-        gain = -math.log(loss) if loss > 0 else -loss
-        curve = self._curve.get(observation.arm)
-        if curve is None:
-            return
-        curve.append(max(gain, curve[-1]) if curve else gain)
-        self._eliminate()
+        losses = self.targets.losses.tolist()
+        self._curve = {arm: [] for arm in self._inner}
+        for told, loss in zip(self.observations, losses, strict=True):  # a loss is relative to all that is known
+            curve = self._curve.get(told.arm, [])
+            gain = -math.log(loss) if loss > 0 else -loss
+            curve.append(max(gain, curve[-1]) if curve else gain)
+        if observation.arm in self._curve:
+            self._eliminate()
 
     def _eliminate(self) -> None:
         racing = self._racing()

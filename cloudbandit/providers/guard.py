@@ -22,6 +22,8 @@ from pathlib import Path
 
 _PR_SET_PDEATHSIG, _PR_SET_CHILD_SUBREAPER = 1, 36
 _ORPHAN_GRACE_S = 1.0
+KILL_S = 2.0
+"""After the grace, so long is killed what is left; then the guard ends, whatever the kernel made of it."""
 
 
 def _prctl(option: int, value: int) -> None:
@@ -29,8 +31,8 @@ def _prctl(option: int, value: int) -> None:
         raise OSError(ctypes.get_errno(), "prctl")
 
 
-def descendants() -> list[int]:
-    """Process ids below this one, children before grandchildren."""
+def descendants(of: int | None = None) -> list[int]:
+    """Process ids below this one, or another, children before grandchildren."""
     parents: dict[int, int] = {}
     for entry in Path("/proc").iterdir():
         if entry.name.isdigit():
@@ -38,13 +40,13 @@ def descendants() -> list[int]:
                 fields = (entry / "stat").read_text().rpartition(")")[2].split()
                 if fields[0] != "Z":
                     parents[int(entry.name)] = int(fields[1])
-    found = [os.getpid()]
+    found = [os.getpid() if of is None else of]
     for pid in found:
         found += [child for child, parent in parents.items() if parent == pid]
     return found[1:]
 
 
-def _signal(pids: list[int], number: int) -> None:
+def signal_all(pids: list[int], number: int) -> None:
     for pid in pids:
         with contextlib.suppress(ProcessLookupError):
             os.kill(pid, number)
@@ -92,15 +94,15 @@ def main(argv: list[str]) -> int:
                 grace_s = min(grace_s, _ORPHAN_GRACE_S)
             break
         code = _reap(child, code)
-    for number, seconds in ((signal.SIGINT, grace_s), (signal.SIGKILL, 2.0)):
+    for number, seconds in ((signal.SIGINT, grace_s), (signal.SIGKILL, KILL_S)):
         until = time.monotonic() + seconds
-        _signal(descendants(), number)
+        signal_all(descendants(), number)
         while time.monotonic() < until:
             code = _reap(child, code)
             if not descendants():
                 break
             if number == signal.SIGKILL:
-                _signal(descendants(), number)
+                signal_all(descendants(), number)
             time.sleep(0.02)
     return code if code is not None and code >= 0 else 128 - (code or -signal.SIGKILL)
 

@@ -8,6 +8,7 @@ import math
 import os
 import platform
 import shutil
+import signal
 import socket
 import subprocess
 import sys
@@ -16,6 +17,7 @@ import time
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import BinaryIO
 
 from cloudbandit.core.errors import UsageError
 from cloudbandit.core.offer import Bill, Offer, Tariff
@@ -24,7 +26,9 @@ from cloudbandit.providers import guard
 
 _GUARD = Path(guard.__file__)
 _TAIL_BYTES = 200_000
-_LARGE_BYTES = 64 * 2**20
+_LARGE_BYTES, _COPIED_BYTES = 64 * 2**20, 16 * 2**20
+_RUN_GRACE_S = 1.0  # of a program that is run to its end, and took too long
+_GUARD_S, _KILL_S = guard.KILL_S + 0.5, 1.0  # a guard that is not done so long after the grace is killed
 _TARIFF = Tariff(granularity_s=0.0)
 _PREFIX, _OWNED = "cloudbandit-", ".owned"
 
@@ -74,6 +78,10 @@ def remove_abandoned() -> int:
     return count
 
 
+def _read(file: BinaryIO, size: int) -> bytes:
+    return file.read(size)
+
+
 class LocalProcess:
     """A guarded process: it ends with `stop`, and within seconds of this process's end, however that comes."""
 
@@ -111,16 +119,22 @@ class LocalProcess:
         return ""
 
     def stop(self) -> int:
-        """Interrupt, wait for the grace, kill; idempotent."""
+        """Interrupt, wait for the grace, kill; idempotent. It returns within the grace and 3.5 s: what the kernel cannot kill (a
+        process in a driver's call) is left to it."""
         if self._guard.stdin is not None and not self._guard.stdin.closed:
             with contextlib.suppress(BrokenPipeError):  # it has ended by itself
                 self._guard.stdin.write(b".")
             self._guard.stdin.close()
         try:
-            return self._guard.wait(self._grace_s + 5.0)
+            return self._guard.wait(self._grace_s + _GUARD_S)
         except subprocess.TimeoutExpired:
-            self._guard.kill()  # the kernel then kills the program
-            return self._guard.wait()
+            below = guard.descendants(self.pid)
+            self._guard.kill()
+            guard.signal_all(below, signal.SIGKILL)
+        try:
+            return self._guard.wait(_KILL_S)
+        except subprocess.TimeoutExpired:
+            return -signal.SIGKILL
 
 
 class LocalHost:
@@ -152,7 +166,7 @@ class LocalHost:
     def run(self, argv: Sequence[str], *, timeout_s: float, env: Mapping[str, str] | None = None) -> Finished:
         """Run to the end; a program that takes longer is stopped, and its code is None."""
         log = self.folder / f"run-{len(self._processes)}.log"
-        process = self.start(argv, env=env, log=log.name)
+        process = self.start(argv, env=env, log=log.name, grace_s=_RUN_GRACE_S)
         try:
             code: int | None = process._guard.wait(timeout_s)
         except subprocess.TimeoutExpired:
@@ -170,14 +184,14 @@ class LocalHost:
         grace_s: float = 5.0,
     ) -> LocalProcess:
         """Start in the background; see `cloudbandit.core.protocols.Host.start`."""
-        if self.closed:
-            raise UsageError("the host is closed")
+        self._check_open()
         process = LocalProcess(argv, env or {}, self.folder, self.path(log), grace_s, self._expires)
         self._processes.append(process)
         return process
 
     def put(self, local: Path, remote: str) -> None:
         """Copies; a large file is linked where the disk allows, since a model of many GB is put for every trial."""
+        self._check_open()
         target = self.path(remote)
         target.parent.mkdir(parents=True, exist_ok=True)
         target.unlink(missing_ok=True)
@@ -185,10 +199,17 @@ class LocalHost:
             with contextlib.suppress(OSError):
                 os.link(local.resolve(), target)
                 return
-        shutil.copyfile(local, target)
+        with local.open("rb") as source, target.open("wb") as copy:
+            while data := _read(source, _COPIED_BYTES):
+                self._check_open()  # the trial that wanted it may be over
+                copy.write(data)
 
     def get(self, remote: str, local: Path) -> None:
         shutil.copyfile(self.path(remote), local)
+
+    def _check_open(self) -> None:
+        if self.closed:
+            raise UsageError("the host is closed")
 
     def free_port(self) -> int:
         """A port nobody listens on just now."""

@@ -19,9 +19,9 @@ import numpy as np
 
 from cloudbandit.core.budget import Budget
 from cloudbandit.core.errors import TableError, UsageError
-from cloudbandit.core.goal import SLO, Goal, SLOGoal, best, own_sign
+from cloudbandit.core.goal import MAX_FAILURE_RATE, SLO, Goal, SLOGoal, best, own_sign
 from cloudbandit.core.known import ALL, History
-from cloudbandit.core.metrics import resolve_metric
+from cloudbandit.core.metrics import FAILURES, resolve_metric
 from cloudbandit.core.pools import Simulated
 from cloudbandit.core.protocols import Factory
 from cloudbandit.core.report import Report
@@ -53,6 +53,7 @@ class Task:
         minimize, maximize: a metric of the table, or several, over both; ``ttft_ms`` stands for ``ttft_p50_ms``.
         slos: all must hold; strings such as ``"ttft_ms<=500"`` are parsed.
         failures: see `cloudbandit.tables.recorded.Recorded`.
+        max_failure_rate: see `cloudbandit.core.goal.SLOGoal`; it binds where the table has a failure rate.
 
     Raises:
         UnknownNameError: unknown workload, metric or failure policy.
@@ -67,6 +68,7 @@ class Task:
     slos: Sequence[SLO | str] = ()
     failures: Failures = "strict"
     maximize: Aim = ()
+    max_failure_rate: float | None = MAX_FAILURE_RATE
 
     def __post_init__(self) -> None:
         for name in ("minimize", "maximize", "slos"):
@@ -83,7 +85,7 @@ class Task:
         units = {name: m.unit.upper() for name, m in self.table.manifest.metrics.items()}
         charges = {name: _CHARGED.get(unit) for name, unit in units.items() if unit} | dict.fromkeys(maximize)
         limits = tuple(SLO(resolve_metric(s.metric, available), s.limit, s.at_most) for s in slos)
-        return SLOGoal(minimize, limits, charges, maximize)
+        return SLOGoal(minimize, limits, charges, maximize, self.max_failure_rate)
 
     @property
     def metric(self) -> str:
@@ -120,6 +122,13 @@ class Task:
         recorded = self.failures == "recorded" and not self.several
         return score.feasible or (recorded and score.rank == 1 and not self.goal.slos)
 
+    @property
+    def limits(self) -> list[SLO]:
+        """The SLOs, and the implied one on failures where the table knows them."""
+        implied = self.goal.failure_slo
+        known = implied is not None and not set(FAILURES).isdisjoint(self.table.metrics)
+        return [*self.goal.slos, *([implied] if implied is not None and known else [])]
+
     @cached_property
     def counting(self) -> list[Candidate]:
         """The configs among which the optimum, or the front, is."""
@@ -128,8 +137,8 @@ class Task:
             raise TableError(
                 f"no config of {self.table.name!r} under workload {self.workload!r} "
                 + (
-                    f"meets {', '.join(map(str, self.goal.slos))}; cure: a looser SLO"
-                    if self.goal.slos and self.succeeds
+                    f"meets {', '.join(map(str, self.limits))}; cure: a looser SLO"
+                    if self.limits and self.succeeds
                     else "ever succeeded; strict failures drop it. Cure: another workload"
                 )
             )
@@ -180,8 +189,13 @@ class Task:
 
     @cached_property
     def random_value(self) -> float:
-        """R_rand: the mean over all recorded configs."""
+        """R_rand of the savings, as in the paper: the mean over all recorded configs, failed and violating ones included."""
         return fmean(self.values.values())
+
+    @cached_property
+    def random_feasible_value(self) -> float:
+        """The mean over the configs that may be the optimum: what drawing one at random among those that serve gives."""
+        return fmean(self.values[c] for c in self.counting)
 
     def regret_percent(self, value: float) -> float:
         """100·|f − f*|/|f*|; negative where a failed trial's charge beats the best success."""
@@ -189,8 +203,8 @@ class Task:
 
     @cached_property
     def random_regret_percent(self) -> float:
-        """The regret one random config has on average."""
-        return self.regret_percent(self.random_value)
+        """The regret that one random *feasible* config has on average."""
+        return self.regret_percent(self.random_feasible_value)
 
     def best_tried_value(self, tried: Iterable[Observation]) -> float:
         """The best true value among a run's trials (of those that meet the SLOs, where there are any SLOs); the worst
@@ -198,7 +212,7 @@ class Task:
         losses = [
             self._losses[o.candidate]
             for o in tried
-            if o.score is not None and (not self.goal.slos or self.scores[o.candidate].feasible) and o.score.values
+            if o.score is not None and (not self.limits or self.scores[o.candidate].feasible) and o.score.values
         ]
         return self._sign * min(losses, default=max(self._losses.values()))
 
@@ -268,7 +282,7 @@ class Task:
             return {self.workload: self.recorded()}
         if kind != "others":
             return {}
-        goal = (self.minimize, self.maximize, self.slos, self.failures)
+        goal = (self.minimize, self.maximize, self.slos, self.failures, self.max_failure_rate)
         key = (id(self.table), goal, self.workload)
         if key not in _histories:
             everything = _everything(self.table, *goal)
@@ -284,9 +298,14 @@ _histories: dict[tuple[object, ...], Mapping[str, History]] = {}
 
 @functools.lru_cache(maxsize=2)
 def _everything(
-    table: Table, minimize: Aim, maximize: Aim, slos: Sequence[SLO | str], failures: Failures
+    table: Table,
+    minimize: Aim,
+    maximize: Aim,
+    slos: Sequence[SLO | str],
+    failures: Failures,
+    max_failure_rate: float | None,
 ) -> Mapping[str, History]:
-    tasks = [Task(table, name, minimize, slos, failures, maximize) for name in table.workloads]
+    tasks = [Task(table, name, minimize, slos, failures, maximize, max_failure_rate) for name in table.workloads]
     return {task.workload: task.recorded() for task in tasks if task.succeeds}
 
 

@@ -82,8 +82,8 @@ def plot_savings(rows: Sequence[CompareRow], budget: int, title: str, path: Path
 
 
 def plot_replay(task: Task, report: Report, title: str, path: Path) -> None:
-    """`plot_study`, with the table's optimum and a random config to compare with; for two objectives the trials in the plane of
-    both, with the table's true front.
+    """`plot_study`, with the table's optimum and a random feasible config to compare with; for two objectives the trials in the
+    plane of both, with the table's true front.
 
     Raises:
         UsageError: more than two objectives.
@@ -93,7 +93,7 @@ def plot_replay(task: Task, report: Report, title: str, path: Path) -> None:
         return
     references = {
         f"optimum of the table ({task.best_value:.4g})": task.best_value,
-        f"a random config ({task.random_value:.4g})": task.random_value,
+        f"a random feasible config ({task.random_feasible_value:.4g})": task.random_feasible_value,
     }
     plot_study(report, task.goal, task.objective.domain.names, title, path, references)
 
