@@ -9,6 +9,7 @@ import cloudbandit
 ROOT = Path(cloudbandit.__file__).parent
 CORE = [
     "errors",
+    "masking",
     "bundled",
     "names",
     "schema",

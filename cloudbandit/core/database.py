@@ -16,6 +16,7 @@ import sqlalchemy as sa
 from sqlalchemy import exc
 
 from cloudbandit.core.errors import StoreBusyError, StoreCorruptError, StoreError, StoreUnreachableError, need
+from cloudbandit.core.masking import masked
 
 BUSY_SECONDS = 10.0
 _READ = "cloudbandit_read"
@@ -39,16 +40,18 @@ class Database:
             text = f"sqlite:///{Path(text).expanduser().resolve()}"
         try:
             parsed = sa.make_url(text)
-        except exc.ArgumentError as error:
+        except (exc.ArgumentError, ValueError):  # whose text would hold the address, and so a password
             raise StoreError(
                 "the store's address is no path and no URL; write a path or postgresql://USER@HOST/DB"
-            ) from error
+            ) from None
+        if "@" in (parsed.host or ""):
+            raise StoreError("the password in the store's address holds an @; cure: write %40 for it, or use ~/.pgpass")
         if parsed.get_backend_name() == "postgresql":
             need("psycopg", "postgres", "a PostgreSQL store")
             parsed = parsed.set(drivername="postgresql+psycopg")
         elif parsed.get_backend_name() != "sqlite":
             raise StoreError(f"a store is SQLite or PostgreSQL, got {parsed.get_backend_name()!r}")
-        self.url = parsed.render_as_string(hide_password=True)
+        self.url = masked(parsed.render_as_string(hide_password=True))
         self.sqlite = parsed.get_backend_name() == "sqlite"
         self.path = Path(parsed.database or "") if self.sqlite else None
         self._file: tuple[int, int] | None = None
@@ -105,7 +108,7 @@ class Database:
             yield
         except exc.DBAPIError as error:
             cause = error.orig
-            text = str(cause).strip().splitlines()[0] if str(cause) else type(cause).__name__
+            text = masked(str(cause).strip().splitlines()[0]) if str(cause).strip() else type(cause).__name__
             if self.sqlite and ("locked" in text or "busy" in text):
                 raise StoreBusyError(
                     f"the store {self.url} stayed locked for {BUSY_SECONDS:g} s: another program is writing to it. "

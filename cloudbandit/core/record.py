@@ -43,18 +43,57 @@ class StoredTrial:
     clock_s: float
 
 
-def finished(database: Database, study: int, number: int | None = None) -> list[StoredTrial]:
-    """The finished trials of a study in the order told, or one of them.
+@dataclass(frozen=True, slots=True)
+class Totals:
+    """Of the finished trials of a study: how many, and what they and their hosts cost."""
+
+    trials: int
+    spent_usd: float
+    hosts_usd: float
+
+
+def finished(database: Database, study: int, number: int | None = None, last: int | None = None) -> list[StoredTrial]:
+    """The finished trials of a study in the order told: all, one, or the latest.
 
     Raises:
         StoreCorruptError: a row that no cloudbandit wrote.
     """
-    query = sa.select(schema.trials).where(schema.trials.c.study_id == study, schema.trials.c.told.is_not(None))
+    query = _finished(study).order_by(schema.trials.c.told.desc())
     if number is not None:
         query = query.where(schema.trials.c.number == number)
+    if last is not None:
+        query = query.limit(last)
     with database.read() as connection:
-        rows = connection.execute(query.order_by(schema.trials.c.told)).all()
-    return [_stored(database, row) for row in rows]
+        rows = connection.execute(query).all()
+    return [_stored(database, row) for row in reversed(rows)]
+
+
+def each_finished(database: Database, study: int) -> Iterator[StoredTrial]:
+    """The same one by one: a transaction per ten thousand, so that a slow reader holds none open."""
+    told = schema.trials.c.told
+    after = -1
+    while True:
+        with database.read() as connection:
+            rows = connection.execute(_finished(study).where(told > after).order_by(told).limit(10_000)).all()
+        if not rows:
+            return
+        after = rows[-1].told
+        for row in rows:
+            yield _stored(database, row)
+
+
+def totals(database: Database, study: int) -> Totals:
+    """Of all finished trials."""
+    c = schema.trials.c
+    sums = sa.func.count(), sa.func.sum(c.spent_usd), sa.func.sum(c.hosts_usd)
+    query = sa.select(*sums).where(c.study_id == study, c.told.is_not(None))
+    with database.read() as connection:
+        trials, spent_usd, hosts_usd = connection.execute(query).one()
+    return Totals(trials, spent_usd or 0.0, hosts_usd or 0.0)
+
+
+def _finished(study: int) -> sa.Select[Any]:
+    return sa.select(schema.trials).where(schema.trials.c.study_id == study, schema.trials.c.told.is_not(None))
 
 
 def in_flight(database: Database, study: int) -> list[Trial]:
