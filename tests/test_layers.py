@@ -12,6 +12,7 @@ CORE = [
     "masking",
     "bundled",
     "names",
+    "outputs",
     "schema",
     "metrics",
     "offer",

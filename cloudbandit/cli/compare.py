@@ -67,6 +67,11 @@ def compare(
 
     from cloudbandit.replay.compare import compare_rows
 
+    for option, file in (("--plot", plot), ("--rank-plot", rank_plot)):
+        if file is not None:
+            from cloudbandit.report.figure import check_figure
+
+            check_figure(file, option)
     lower, higher = aims(minimize, maximize)
     left_out: dict[str, str] = {}
     with Progress(console=err, transient=True, disable=json_ and not err.is_terminal) as progress:

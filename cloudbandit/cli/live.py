@@ -22,11 +22,12 @@ from cloudbandit.cli.common import (
     print_json,
 )
 from cloudbandit.cli.judge import at_its_load, values
-from cloudbandit.cli.report import described, named
+from cloudbandit.cli.report import described, named, restored
 from cloudbandit.cli.stores import existing, pick
 from cloudbandit.cli.text import plain, shown, styled
 from cloudbandit.core.errors import UsageError
 from cloudbandit.core.metrics import FAILURES
+from cloudbandit.core.outputs import check_folder
 
 if TYPE_CHECKING:
     from rich.status import Status
@@ -67,6 +68,10 @@ def run_live(live: LiveStudy, url: str, json_: bool, plot: Path | None) -> None:
     """Run or resume; the store holds every trial."""
     from cloudbandit.live.studyfile import opened
 
+    if plot is not None:
+        from cloudbandit.report.figure import check_figure
+
+        check_figure(plot, "--plot")
     try:
         with opened(url) as store, err.status("") as status:
             report = live.run(store, _printer(live, status, quiet=json_))
@@ -85,6 +90,7 @@ def run_live(live: LiveStudy, url: str, json_: bool, plot: Path | None) -> None:
                 "study": live.name,
                 "store": url,
                 "evaluations": report.evaluations,
+                "restored": report.restored,
                 "incumbent": None if best is None else {**described(best), "values": values(best, live.goal)},
                 "spent_usd": report.spent_usd,
                 "trials_usd": report.trials_usd,
@@ -160,7 +166,7 @@ def _print(report: Report, goal: Goal, url: str, plot: Path | None) -> None:
     beside = f" ({report.hosts_usd:.4g} of it for hosts beside the trials)" if report.hosts_usd else ""
     grid.add_row("spent", f"{report.spent_usd:.4g} USD{beside}, {report.elapsed_s:.0f} s")
     grid.add_row("stopped by", shown(report.stop_reason))
-    grid.add_row("store", shown(url))
+    grid.add_row("store", shown(restored(report, url)))
     if plot is not None:
         grid.add_row("figure", shown(plot))
     out.print(grid)
@@ -195,6 +201,7 @@ def export(
         studies = [pick(opened, name) for name in study] if study else [pick(opened, None)]
         specs = {name: opened.spec(name) for name in studies}
         _check_per_study(studies, workload=workload, records=records)
+        check_folder(to, "--to")
         workloads = workload or studies
         runs = {
             w: [(t.trial, t.result) for t in opened.trials(name)] for w, name in zip(workloads, studies, strict=True)

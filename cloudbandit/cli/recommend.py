@@ -66,6 +66,10 @@ def recommend(
     from cloudbandit.recommend.recommender import Recommender
     from cloudbandit.surrogate.loads import read_measurements
 
+    if plot is not None:
+        from cloudbandit.report.figure import check_figure
+
+        check_figure(plot, "--plot")
     table = load_gpus(gpus) if gpus else None
     chosen, notes = _offers(offers, provider or [], region or [], purchase, table)
     with err.status("…") as status:

@@ -45,7 +45,12 @@ def print_schedule(study: Study) -> None:
         err.print(f"[bold]schedule[/] over {names}: {rounds}", highlight=False, soft_wrap=True)
 
 
-def print_report(task: Task, report: Report, plot: Path | None) -> None:
+def restored(report: Report, url: str) -> str:
+    """How many trials were taken from a store, and how many were run now."""
+    return f"{report.restored} trials taken from {url}, {len(report.observations) - report.restored} run"
+
+
+def print_report(task: Task, report: Report, plot: Path | None, url: str | None) -> None:
     from rich.table import Table as Grid
 
     grid = Grid(show_header=False, box=None, pad_edge=False)
@@ -75,6 +80,8 @@ def print_report(task: Task, report: Report, plot: Path | None) -> None:
     failed = sum(o.result.status != "ok" for o in report.observations)
     grid.add_row("trials", f"{report.evaluations} of {len(task.objective.domain)} configs, {failed} of them failed")
     grid.add_row("spent", f"{report.spent_usd:.4g} USD, {report.elapsed_s:.0f} s of trials")
+    if url is not None:
+        grid.add_row("store", shown(restored(report, url)))
     sources = {o.result.source for o in report.observations}
     grid.add_row("source", "estimates" if task.table.manifest.estimates else shown(", ".join(sorted(sources))))
     grid.add_row("stopped by", shown(report.stop_reason))

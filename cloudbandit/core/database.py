@@ -58,7 +58,12 @@ class Database:
         if self.path is not None:
             if self.path.is_dir():
                 raise StoreError(f"the store {self.path} is a folder; cure: name a file, e.g. {self.path / 'study.db'}")
-            self.path.parent.mkdir(parents=True, exist_ok=True)
+            try:
+                self.path.parent.mkdir(parents=True, exist_ok=True)
+            except OSError as error:
+                raise StoreError(
+                    f"the store {self.path} cannot be made: {error.strerror}; cure: name another file"
+                ) from error
             self.engine = sa.create_engine(parsed, connect_args={"timeout": BUSY_SECONDS})
             sa.event.listen(self.engine, "connect", _sqlite_pragmas)
             sa.event.listen(self.engine, "begin", _sqlite_begin)

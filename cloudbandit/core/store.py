@@ -136,6 +136,11 @@ class Store:
                 f"the {column} of the study {name!r} in {self.url} is damaged ({error}). "
                 "Cure: restore the store from a backup; it was left as it is"
             ) from error
+        if not isinstance(found, dict):
+            raise StoreCorruptError(
+                f"the {column} of the study {name!r} in {self.url} is a {type(found).__name__}, not an object. "
+                "Cure: restore the store from a backup; it was left as it is"
+            )
         return found
 
     def open(
@@ -166,6 +171,8 @@ class Store:
             connection.execute(insert.on_conflict_do_nothing(index_elements=["name"]))
         stored = self.identity(name)
         then = stored.pop(_WHERE_KNOWN, {})
+        if "budget" not in wanted:
+            stored.pop("budget", None)  # replays once had it there; a larger budget goes on with a study
         both = then.keys() & known.keys()
         stored, now = stored | {k: then[k] for k in both}, wanted | {k: known[k] for k in both}
         differing = [k for k in {**stored, **now} if stored.get(k) != now.get(k)]
