@@ -271,3 +271,12 @@ def test_who_refuses_several_objectives_says_so_before_anything_runs(monkeypatch
     with pytest.raises(UsageError, match="one_objective"):
         compare(*aims, optimizers=["all", "refuses"], budgets=2, seeds=1)
     assert len(compare(grid(), "cost_usd", optimizers="all", budgets=2, seeds=1)) == 3
+
+
+def test_a_history_is_of_its_own_table():
+    """Tables come and go, and with them their ids."""
+    for i in range(12):
+        rows = {"cloud": ["a", "a"] * 2, "n": [1, 2] * 2, "w": ["x", "x", "y", "y"], "usd": [i + 1.0, i + 2.0] * 2}
+        task = Task(Table.from_frame(pd.DataFrame(rows), arm="cloud", context="w", metrics="usd"), "x", "usd")
+        (other,) = task.history("others").values()
+        assert sorted(o.result.metrics["usd"] for o in other.observations) == [i + 1.0, i + 2.0]

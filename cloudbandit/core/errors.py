@@ -19,6 +19,7 @@
     │   ├── StoreCorruptError            not a store, or damaged
     │   └── StudyMismatchError           the stored study was about something else
     ├── NoCapacity                       a provider has none of an offer now; carries its code
+    │   └── HostLost                     a host went away under a trial
     ├── OptimizerError                   an optimizer broke a law (asked outside the space, …)
     └── MissingExtraError (ImportError)  an optional dependency is not installed; names the extra
 
@@ -133,6 +134,16 @@ class NoCapacity(CloudBanditError):
 
     def __reduce__(self) -> tuple[type[NoCapacity], tuple[str, str]]:
         return NoCapacity, (self.code, str(self).removeprefix(self.code).removeprefix(": "))
+
+
+class HostLost(NoCapacity):
+    """A host is not there any more, and not because it was given back: a trial on it becomes UNAVAILABLE (``host_lost``)."""
+
+    def __init__(self, text: str) -> None:
+        super().__init__("host_lost", text)
+
+    def __reduce__(self) -> tuple[type[HostLost], tuple[str]]:  # type: ignore[override]
+        return HostLost, (str(self).removeprefix(f"{self.code}: "),)
 
 
 class OptimizerError(CloudBanditError):
