@@ -11,6 +11,7 @@ CORE = [
     "errors",
     "masking",
     "bundled",
+    "files",
     "names",
     "outputs",
     "schema",

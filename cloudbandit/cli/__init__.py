@@ -33,5 +33,7 @@ def main(argv: Sequence[str] | None = None) -> NoReturn:
         app(args=None if argv is None else list(argv))
     except CloudBanditError as error:
         err.print(plain(f"error: {error}"), style="red", markup=False, highlight=False, soft_wrap=True)
+        for note in getattr(error, "__notes__", ()):  # e.g. a result that could not be recorded
+            err.print(plain(note), style="red", markup=False, highlight=False, soft_wrap=True)
         sys.exit(2)
     sys.exit(0)

@@ -15,11 +15,19 @@ from typing import Any
 import sqlalchemy as sa
 from sqlalchemy import exc
 
-from cloudbandit.core.errors import StoreBusyError, StoreCorruptError, StoreError, StoreUnreachableError, need
+from cloudbandit.core.errors import (
+    StoreBusyError,
+    StoreCorruptError,
+    StoreError,
+    StoreFullError,
+    StoreUnreachableError,
+    need,
+)
 from cloudbandit.core.masking import masked
 
 BUSY_SECONDS = 10.0
 _READ = "cloudbandit_read"
+_FULL = ("disk is full", "No space left on device")
 _DAMAGED = ("not a database", "malformed", "corrupt", "disk image")
 
 
@@ -82,6 +90,7 @@ class Database:
 
         Raises:
             StoreBusyError: SQLite: locked by another process for more than 10 s.
+            StoreFullError: no space is left.
             StoreUnreachableError: PostgreSQL: the connection was lost, or cannot be made.
             StoreError: the file was removed or replaced since it was opened.
         """
@@ -118,6 +127,11 @@ class Database:
                 raise StoreBusyError(
                     f"the store {self.url} stayed locked for {BUSY_SECONDS:g} s: another program is writing to it. "
                     "Cure: end that program, then resume; nothing recorded is lost"
+                ) from error
+            if any(word in text for word in _FULL):
+                raise StoreFullError(
+                    f"no space is left for the store {self.url} ({text}). "
+                    "Cure: make some, then resume; what was recorded is kept"
                 ) from error
             if isinstance(cause, sqlite3.DatabaseError) and any(word in text for word in _DAMAGED):
                 raise StoreCorruptError(

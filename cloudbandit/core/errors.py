@@ -13,6 +13,7 @@
     │   └── DatasetError                 a registered data set is missing or has another sha256
     ├── StoreError                       the trial store
     │   ├── StoreBusyError               another process holds the study, or the database is locked
+    │   ├── StoreFullError               no space is left where the store is
     │   ├── StudyTakenError              another process has taken the study over
     │   ├── StoreUnreachableError        the database server cannot be reached
     │   ├── StoreVersionError            written by another schema version
@@ -98,6 +99,10 @@ class StoreError(CloudBanditError):
 
 class StoreBusyError(StoreError):
     """Another process holds the study, or the database stayed locked."""
+
+
+class StoreFullError(StoreError):
+    """No space is left where the store is."""
 
 
 class StudyTakenError(StoreError):

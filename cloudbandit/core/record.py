@@ -10,6 +10,7 @@ from __future__ import annotations
 import contextlib
 import itertools
 import json
+import logging
 import secrets
 import time
 from collections.abc import Callable, Iterator
@@ -22,11 +23,19 @@ from sqlalchemy import exc
 
 from cloudbandit.core import store_schema as schema
 from cloudbandit.core.database import Database
-from cloudbandit.core.errors import StoreBusyError, StoreCorruptError, StoreUnreachableError, StudyTakenError
+from cloudbandit.core.errors import (
+    StoreBusyError,
+    StoreCorruptError,
+    StoreFullError,
+    StoreUnreachableError,
+    StudyTakenError,
+)
 from cloudbandit.core.trial import Candidate, Result, Status, Trial
 
+log = logging.getLogger("cloudbandit")
+
 WRITE_LIMIT_S = 120.0
-"""A write that finds the store locked or its server gone is tried again for so long, while the result is kept in memory."""
+"""A write that finds the store locked, full, or its server gone is tried again for so long; the result is kept in memory."""
 _FIRST_PAUSE_S, _LONGEST_PAUSE_S = 0.05, 2.0
 _ADVISORY = 737304
 
@@ -120,7 +129,7 @@ def _stored(database: Database, row: Any) -> StoredTrial:
 def _readable(database: Database, row: Any) -> Iterator[None]:
     try:
         yield
-    except (ValueError, TypeError, KeyError, AttributeError) as error:
+    except (ValueError, TypeError, KeyError, AttributeError, OverflowError, RecursionError) as error:
         raise StoreCorruptError(
             f"trial {row.number} in {database.url} is damaged ({type(error).__name__}: {error}). "
             "Cure: restore the store from a backup; it was left as it is"
@@ -199,7 +208,7 @@ class StudyRecord:
             )
 
     def _write(self, work: Callable[[sa.Connection], object], *, check: bool = True) -> None:
-        """A transaction, tried again while the store is locked or its server gone, at most for `WRITE_LIMIT_S`."""
+        """A transaction, tried again while the store is locked, full, or its server gone, at most for `WRITE_LIMIT_S`."""
         until, pause = time.monotonic() + WRITE_LIMIT_S, _FIRST_PAUSE_S
         while True:
             try:
@@ -209,9 +218,11 @@ class StudyRecord:
                         self._check_claim(connection)
                     work(connection)
                 return
-            except (StoreBusyError, StoreUnreachableError):
+            except (StoreBusyError, StoreFullError, StoreUnreachableError) as error:
                 if time.monotonic() >= until:
                     raise
+                if pause == _FIRST_PAUSE_S:
+                    log.warning("%s; trying again for %g s, nothing is lost meanwhile", error, WRITE_LIMIT_S)
                 time.sleep(pause)
                 pause = min(2 * pause, _LONGEST_PAUSE_S)
 
