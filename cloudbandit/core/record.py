@@ -30,6 +30,7 @@ from cloudbandit.core.errors import (
     StoreUnreachableError,
     StudyTakenError,
 )
+from cloudbandit.core.masking import masked_json
 from cloudbandit.core.trial import Candidate, Result, Status, Trial
 
 log = logging.getLogger("cloudbandit")
@@ -287,7 +288,7 @@ class StudyRecord:
                 clock_s=clock_s,
                 spent_usd=result.spent_usd,
                 hosts_usd=result.hosts_usd,
-                result=json.dumps(result.to_dict(), allow_nan=False),
+                result=masked_json(result.to_dict()),
             )
         )
 
