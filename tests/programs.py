@@ -5,7 +5,7 @@ import sys
 import time
 from pathlib import Path
 
-from cloudbandit import Budget, Domain, Quote, Result, SLOGoal, Store, Study, make_factory
+from cloudbandit import Budget, Domain, Quote, Result, SLOGoal, Status, Store, Study, make_factory
 from cloudbandit.core.trial import Trial
 
 CAP_USD = 12.0
@@ -30,11 +30,24 @@ class Paid:
         return Result(metrics={"loss": float(trial.candidate["x"])}, spent_usd=0.5)
 
 
+class Patient(Paid):
+    """The first trial ends at once; the others when they are cancelled."""
+
+    def evaluate(self, trial: Trial, run):
+        if trial.number:
+            until = time.monotonic() + 30
+            while not run.cancelled and time.monotonic() < until:
+                time.sleep(0.05)
+            if run.cancelled:
+                return Result(Status.INTERRUPTED, reason="cancelled", spent_usd=0.25)
+        return Result(metrics={"loss": 0.0}, spent_usd=0.5)
+
+
 def domain():
     return Domain({arm: [{"x": i} for i in range(20)] for arm in "abc"})
 
 
-def run(url, objective, pool=None, trials=11, optimizer="cloudbandit:exhaustive"):
+def run(url, objective, pool=None, trials=11, optimizer="cloudbandit:exhaustive", on_trial=None):
     with Store(url) as store:
         return Study(
             domain(),
@@ -46,6 +59,7 @@ def run(url, objective, pool=None, trials=11, optimizer="cloudbandit:exhaustive"
             store=store,
             seed=3,
             identity={"optimizer": optimizer},
+            on_trial=on_trial,
         ).run()
 
 

@@ -11,6 +11,7 @@ import programs
 import pytest
 from test_store import _run_until_hanging, check_killed_and_resumed
 
+from cloudbandit import Store
 from cloudbandit.core.pools import Dask
 
 pytestmark = [
@@ -112,3 +113,23 @@ def test_a_bug_on_a_worker_is_raised_here(cluster, tmp_path):
             programs.run(str(tmp_path / "s.db"), programs.Paid(None, 0.01), pool)
     finally:
         pool.close()
+
+
+def test_ctrl_c_reaches_the_trials_on_the_cluster(cluster, tmp_path):
+    url = str(tmp_path / "s.db")
+
+    def stop(observation):
+        raise KeyboardInterrupt
+
+    pool = Dask(cluster, size=3)  # one more than there are workers: it has not begun when it is cancelled
+    try:
+        with pytest.raises(KeyboardInterrupt):
+            programs.run(url, programs.Patient(str(tmp_path / "log"), 0.0), pool, on_trial=stop)
+    finally:
+        pool.close()
+    with Store(url) as store:
+        ends = {(str(t.result.status), t.result.reason) for t in store.trials("study")}
+        assert ("ok", "") in ends
+        assert ("interrupted", "cancelled") in ends
+        assert {status for status, _ in ends} == {"ok", "interrupted"}
+        assert not store.in_flight("study")

@@ -85,7 +85,6 @@ def test_the_identity_of_a_minimising_study_is_what_it_was_and_a_maximising_one_
         "slos": [],
         "seed": task_seed(1, "all"),
         "optimizer": "random-wor",
-        "budget": 2,
         "workers": 1,
     }
     store.open("study", before).close()
@@ -93,6 +92,8 @@ def test_the_identity_of_a_minimising_study_is_what_it_was_and_a_maximising_one_
     first = replay(both, "random-wor", 2, 1, store=store, name="both")
     store.open("both", {**before, "minimize": list(both.goal.metrics), "maximize": ["output_tok_per_s"]}).close()
     assert replay(both, "random-wor", 2, 1, store=store, name="both").observations == first.observations
+    store.open("earlier", {**before, "budget": 2}).close()  # as it was kept once; a budget may grow
+    assert replay(down, "random-wor", 3, 1, store=store, name="earlier").evaluations == 3
     store.close()
 
 

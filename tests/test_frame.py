@@ -285,3 +285,12 @@ def test_a_recorded_config_that_fails_its_requests_is_no_optimum():
     hopeless = Table.from_frame(frame[:1], metrics=["cost_usd", "failure_rate"])
     with pytest.raises(TableError, match=r"meets failure_rate_excess<=0\.01"):
         _ = Task(hopeless, "all", "cost_usd").optimum
+
+
+def test_a_history_is_of_its_own_table():
+    """Tables come and go, and with them their ids."""
+    for i in range(12):
+        rows = {"cloud": ["a", "a"] * 2, "n": [1, 2] * 2, "w": ["x", "x", "y", "y"], "usd": [i + 1.0, i + 2.0] * 2}
+        task = Task(Table.from_frame(pd.DataFrame(rows), arm="cloud", context="w", metrics="usd"), "x", "usd")
+        (other,) = task.history("others").values()
+        assert sorted(o.result.metrics["usd"] for o in other.observations) == [i + 1.0, i + 2.0]

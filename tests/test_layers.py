@@ -9,8 +9,11 @@ import cloudbandit
 ROOT = Path(cloudbandit.__file__).parent
 CORE = [
     "errors",
+    "masking",
     "bundled",
+    "files",
     "names",
+    "outputs",
     "schema",
     "metrics",
     "offer",

@@ -3,6 +3,7 @@
 import errno
 import json
 import os
+import shutil
 import signal
 import subprocess
 import sys
@@ -146,6 +147,28 @@ def test_a_full_disk_is_not_the_configs_fault_and_a_bug_is_raised(monkeypatch):
     monkeypatch.setattr(LocalHost, "put", broken)
     with pytest.raises(PermissionError):
         _objective().evaluate(_trial(), Unattended())
+
+
+@pytest.mark.parametrize("when", ["before the engine starts", "before the load", "under load"])
+def test_a_host_whose_folder_is_removed_is_not_the_configs_fault(when, monkeypatch):
+    put, start = LocalHost.put, LocalHost.start
+
+    def removed(host, local, remote):
+        if remote == {"before the engine starts": "client.py", "before the load": "load-0.json"}.get(when):
+            shutil.rmtree(host.folder)
+        return put(host, local, remote)
+
+    def started(host, argv, **options):
+        process = start(host, argv, **options)
+        if when == "under load" and "load-0.json" in argv:
+            shutil.rmtree(host.folder)
+        return process
+
+    monkeypatch.setattr(LocalHost, "put", removed)
+    monkeypatch.setattr(LocalHost, "start", started)
+    result = _objective().evaluate(_trial(), Unattended())
+    assert (result.status, result.reason) == (Status.UNAVAILABLE, "host_lost"), result
+    assert "was removed while a trial used it" in result.error
 
 
 def test_a_cancelled_trial_is_given_back():

@@ -145,3 +145,32 @@ def test_two_processes_never_run_one_study(server, url, monkeypatch):
             kept(record, 3)
         taken.close()
         record.close()
+
+
+def test_its_password_goes_nowhere(server, url, tmp_path, capsys):
+    from cloudbandit.cli import main
+
+    with_password = make_url(url).set(password="hush%hush").render_as_string(hide_password=False)
+    assert "hush" in with_password
+    replay = ["replay", "llm-serving", "--workload", "llama-3.1-70b|chat|2000tok|spot", "--minimize", "usd_per_h"]
+    store = ["--store", with_password]
+    for arguments in (
+        [*replay, *store, "--study", "s", "--optimizer", "random-wor", "--budget", "11"],
+        ["show", *store],
+        ["show", *store, "--json"],
+        ["resume", *store, "--json"],
+        ["resume", *store],
+        ["export", *store, "--to", str(tmp_path / "table")],
+    ):
+        with pytest.raises(SystemExit) as stopped:
+            main(arguments)
+        assert not stopped.value.code, arguments
+    out, err = capsys.readouterr()
+    assert "hush" not in out + err
+    for file in (tmp_path / "table").iterdir():
+        assert b"hush" not in file.read_bytes()
+    database = make_url(url).database
+    for table in ("meta", "studies", "trials"):
+        rows = server.psql(f"\\c {database}\nselect * from cloudbandit_{table};")
+        assert "random-wor" in rows or table != "studies"
+        assert "hush" not in rows

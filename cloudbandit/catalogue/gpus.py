@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import csv
 import math
 from dataclasses import dataclass
 from functools import lru_cache
@@ -10,6 +9,7 @@ from pathlib import Path
 
 from cloudbandit.core.bundled import bundled
 from cloudbandit.core.errors import DataError, UnknownNameError
+from cloudbandit.core.files import read_csv
 
 
 @dataclass(frozen=True, slots=True)
@@ -38,23 +38,18 @@ def load_gpus(path: Path | None = None) -> dict[str, GPU]:
     path = path or bundled() / "gpus" / "gpus.csv"
     numbers = ("compute_capability", "memory_gib", "bandwidth_gb_per_s", "fp16_dense_tflops", "link_gb_per_s")
     out: dict[str, GPU] = {}
-    try:
-        with path.open(newline="", encoding="utf-8") as file:
-            for line, row in enumerate(csv.DictReader(file), start=2):
-                try:
-                    cc, memory, bandwidth, tflops, link = values = [float(row[name]) for name in numbers]
-                    if not all(math.isfinite(v) and v > 0 for v in values):
-                        raise ValueError("numbers must be > 0")
-                    aliases = tuple(a for a in row["aliases"].split(";") if a)
-                    out[row["part"]] = GPU(
-                        row["part"], aliases, row["architecture"], cc, memory, bandwidth, tflops, link, row["source"]
-                    )
-                except (KeyError, TypeError, ValueError) as error:
-                    raise DataError(
-                        f"{path} line {line}: {error!r}; it needs part, aliases, architecture, {numbers}"
-                    ) from None
-    except FileNotFoundError:
-        raise DataError(f"there is no table of GPUs at {path}") from None
+    columns = ("part", "aliases", "architecture", *numbers, "source")
+    for line, row in read_csv(path, columns, f"there is no table of GPUs at {path}", DataError):
+        try:
+            cc, memory, bandwidth, tflops, link = values = [float(row[name]) for name in numbers]
+        except ValueError:
+            values = []
+        if not values or not all(math.isfinite(v) and v > 0 for v in values):
+            raise DataError(f"{path} line {line}: {', '.join(numbers)} must be finite numbers > 0")
+        aliases = tuple(a for a in row["aliases"].split(";") if a)
+        out[row["part"]] = GPU(
+            row["part"], aliases, row["architecture"], cc, memory, bandwidth, tflops, link, row["source"]
+        )
     return out
 
 

@@ -5,15 +5,16 @@ A `ModelSpec` is read from a Hugging Face ``config.json`` (a file; nothing is do
 
 from __future__ import annotations
 
-import json
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 from cloudbandit.core.errors import DataError
+from cloudbandit.core.files import read_json
 
 GIB = 2**30
+_MOST = 1_000_000_000
 _NAMES = {  # a field → the keys that mean it, in the order tried
     "d_model": ("hidden_size", "d_model", "n_embd"),
     "layers": ("num_hidden_layers", "num_decoder_layers", "num_layers", "n_layer", "n_layers", "decoder_layers"),
@@ -141,9 +142,9 @@ class ModelSpec:
                 "Cure: add the field to the file"
             )
         family = str(c.get("model_type") or "")
-        values = {f: int(overrides.get(f, v)) for f, v in found.items()}
+        values = {f: int(overrides.get(f) or _count(c, *_NAMES[f])) for f in found}
         d, heads = values["d_model"], values["heads"]
-        head_dim = int(_first(c, "head_dim", "d_kv") or d // heads)
+        head_dim = _count(c, "head_dim", "d_kv") or d // heads
         kv_heads = _kv_heads(c, heads)
         counted = _parameters(c, family, values, head_dim, kv_heads)
         spec: dict[str, Any] = {
@@ -166,12 +167,7 @@ class ModelSpec:
         """
         path = Path(path).expanduser()
         path = path / "config.json" if path.is_dir() else path
-        try:
-            config = json.loads(path.read_text(encoding="utf-8"))
-        except FileNotFoundError:
-            raise DataError(f"there is no config.json at {path}") from None
-        except (ValueError, OSError) as error:
-            raise DataError(f"{path} cannot be read as JSON: {error}") from None
+        config = read_json(path, f"there is no config.json at {path}", DataError)
         if not isinstance(config, dict):
             raise DataError(f"{path} holds a {type(config).__name__}; a config.json is an object of fields")
         name = str(
@@ -184,23 +180,31 @@ def _positive(value: object) -> bool:
     return isinstance(value, int | float) and not isinstance(value, bool) and value > 0
 
 
-def _first(c: Mapping[str, Any], *keys: str) -> Any:
-    return next((c[k] for k in keys if _positive(c.get(k))), None)
+def _count(c: Mapping[str, Any], *keys: str) -> int:
+    """The first of the fields that is there; 0: none is.
+
+    Raises:
+        DataError: it is no whole number, or larger than anything of a model.
+    """
+    key = next((k for k in keys if _positive(c.get(k))), None)
+    if key is None:
+        return 0
+    value = c[key]
+    if not (value <= _MOST and value % 1 == 0):
+        raise DataError(f"{key} of the config is {str(value)[:20]}; it must be a whole number from 1 to {_MOST}")
+    return int(value)
 
 
 def _kv_heads(c: Mapping[str, Any], heads: int) -> int:
-    grouped = _first(c, "num_key_value_heads", "num_kv_heads", "n_head_kv")
-    if grouped:
-        return int(grouped)
-    return 1 if c.get("multi_query") else heads
+    return _count(c, "num_key_value_heads", "num_kv_heads", "n_head_kv") or (1 if c.get("multi_query") else heads)
 
 
 def _served_bytes(c: Mapping[str, Any]) -> float:
     quantized = c.get("quantization_config")
     if isinstance(quantized, Mapping):
         bits = quantized.get("bits") or (8 if "8" in str(quantized.get("quant_method")) else None)
-        if _positive(bits):
-            return float(bits) / 8  # type: ignore[arg-type]
+        if isinstance(bits, int | float) and 0 < bits <= 64:
+            return float(bits) / 8
     return _DTYPE_BYTES.get(str(c.get("torch_dtype") or c.get("dtype") or "float16"), 2.0)
 
 
@@ -209,24 +213,24 @@ def _parameters(
 ) -> dict[str, float | int]:
     """Parameters of all, of the encoder, and those active per token."""
     d, layers, heads = values["d_model"], values["layers"], values["heads"]
-    d_ff = int(_first(c, *_D_FF) or d * int(c.get("expansion_ratio") or 4))
+    d_ff = _count(c, *_D_FF) or d * (_count(c, "expansion_ratio") or 4)
     activation = str(c.get("feed_forward_proj") or c.get("hidden_act") or c.get("activation_function") or "")
     gated = family.startswith(_GATED) or any(word in activation for word in _GATED_ACTIVATIONS)
     matrices = 3 if gated else 2
     attention = d * head_dim * (2 * heads + 2 * kv_heads)
     dense = matrices * d * d_ff
-    experts = int(_first(c, *_EXPERTS) or 0)
+    experts = _count(c, *_EXPERTS)
     mlp = active_mlp = float(dense)
     if experts:
-        size = matrices * d * int(c.get("moe_intermediate_size") or d_ff)
-        shared = size * int(c.get("n_shared_experts") or 0)
+        size = matrices * d * (_count(c, "moe_intermediate_size") or d_ff)
+        shared = size * _count(c, "n_shared_experts")
         mlp = experts * size + shared
-        active_mlp = int(c.get("num_experts_per_tok") or 1) * size + shared
+        active_mlp = (_count(c, "num_experts_per_tok") or 1) * size + shared
     tied = c.get("tie_word_embeddings", family.startswith(_TIED_BY_DEFAULT))
     embedding = values["vocab"] * d * (1 if tied else 2)
     encoder_layers = 0
     if c.get("is_encoder_decoder"):
-        encoder_layers = int(_first(c, "encoder_layers", "num_layers", "n_layer") or layers)
+        encoder_layers = _count(c, "encoder_layers", "num_layers", "n_layer") or layers
     encoder = encoder_layers * (attention + dense)
     cross = attention if encoder_layers else 0
     total = layers * (attention + cross + mlp) + encoder + embedding

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import csv
 import math
 from collections.abc import Iterable
 from dataclasses import dataclass, fields
@@ -10,9 +9,11 @@ from datetime import date
 from pathlib import Path
 
 from cloudbandit.core.errors import PriceError
+from cloudbandit.core.files import read_csv
 from cloudbandit.core.offer import ON_DEMAND, SPOT, Offer
 
 MAX_AGE_DAYS = 7
+_MOST = 1_000_000
 
 
 @dataclass(frozen=True, slots=True)
@@ -70,15 +71,9 @@ def load_prices(path: str | Path) -> list[PriceRow]:
         PriceError: a column is missing, or a price is not a finite number > 0; the message names line and column.
     """
     path = Path(path)
-    try:
-        with path.open(newline="", encoding="utf-8") as file:
-            reader = csv.DictReader(file)
-            missing = [f.name for f in fields(PriceRow) if f.name not in (reader.fieldnames or []) and f.name != "note"]
-            if missing:
-                raise PriceError(f"{path} lacks the columns {', '.join(missing)}; it has {reader.fieldnames}")
-            return [_row(path, line, row) for line, row in enumerate(reader, start=2)]
-    except FileNotFoundError:
-        raise PriceError(f"there is no price catalogue at {path}") from None
+    columns = [f.name for f in fields(PriceRow) if f.name != "note"]
+    rows = read_csv(path, columns, f"there is no price catalogue at {path}", PriceError)
+    return [_row(path, line, row) for line, row in rows]
 
 
 def load_offers(path: str | Path) -> list[Offer]:
@@ -99,8 +94,8 @@ def load_offers(path: str | Path) -> list[Offer]:
 
 
 def _row(path: Path, line: int, row: dict[str, str]) -> PriceRow:
-    def number(column: str, *, required: bool) -> float | None:
-        text = (row[column] or "").strip()
+    def number(column: str, *, required: bool, whole: bool = False) -> float | None:
+        text = row[column].strip()
         if not text and not required:
             return None
         try:
@@ -109,12 +104,14 @@ def _row(path: Path, line: int, row: dict[str, str]) -> PriceRow:
             value = math.nan
         if not (math.isfinite(value) and value > 0):
             raise PriceError(f"{path} line {line}: {column} is {text!r}; it must be a finite number > 0")
+        if whole and not (value % 1 == 0 and value <= _MOST):
+            raise PriceError(f"{path} line {line}: {column} is {text!r}; it must be a whole number from 1 to {_MOST}")
         return value
 
     for column in ("provider", "instance_type"):
         if not row[column]:
             raise PriceError(f"{path} line {line}: {column} is empty; an offer needs a name")
-    count, vcpu = number("accelerators", required=True), number("vcpu", required=False)
+    count, vcpu = number("accelerators", required=True, whole=True), number("vcpu", required=False, whole=True)
     if row["as_of"]:
         try:
             date.fromisoformat(row["as_of"])

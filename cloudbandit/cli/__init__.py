@@ -12,11 +12,12 @@ import threading
 from collections.abc import Sequence
 from typing import NoReturn
 
-from cloudbandit.cli import compare, live, recommend, replay, stores, tables
+from cloudbandit.cli import compare, live, recommend, replay, resume, stores, tables
 from cloudbandit.cli.common import app, err
+from cloudbandit.cli.text import plain
 from cloudbandit.core.errors import CloudBanditError
 
-__all__ = ["app", "compare", "live", "main", "recommend", "replay", "stores", "tables"]
+__all__ = ["app", "compare", "live", "main", "recommend", "replay", "resume", "stores", "tables"]
 
 
 def _interrupt(number: int, frame: object) -> NoReturn:
@@ -31,6 +32,8 @@ def main(argv: Sequence[str] | None = None) -> NoReturn:
     try:
         app(args=None if argv is None else list(argv))
     except CloudBanditError as error:
-        err.print(f"error: {error}", style="red", markup=False, highlight=False, soft_wrap=True)
+        err.print(plain(f"error: {error}"), style="red", markup=False, highlight=False, soft_wrap=True)
+        for note in getattr(error, "__notes__", ()):  # e.g. a result that could not be recorded
+            err.print(plain(note), style="red", markup=False, highlight=False, soft_wrap=True)
         sys.exit(2)
     sys.exit(0)

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import shlex
 import sys
 from collections.abc import Mapping, Sequence
@@ -10,11 +9,14 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
-from rich.console import Console
 
+from cloudbandit.cli.text import SafeConsole, plain, shown
 from cloudbandit.core.errors import UsageError
+from cloudbandit.core.masking import MASK, masked, masked_json
 
 if TYPE_CHECKING:
+    from rich.console import Console
+
     from cloudbandit.core.trial import Candidate
 
 NOT_FEASIBLE = 3
@@ -30,8 +32,8 @@ table_app = typer.Typer(help="Recorded tables.", no_args_is_help=True)
 app.add_typer(table_app, name="table")
 
 _WIDE = None if sys.stdout.isatty() else 140  # a pipe has no width; 80 would cut tables
-err = Console(stderr=True)
-out = Console(width=_WIDE)
+err = SafeConsole(stderr=True, emoji=False)
+out = SafeConsole(width=_WIDE, emoji=False)
 
 TableArgument = Annotated[
     str, typer.Argument(metavar="TABLE", help="A registered table, or a folder with a table.toml.")
@@ -81,12 +83,15 @@ def _root(
 
 def print_go_on(url: str, study: str) -> None:
     """After Ctrl-C: how to resume, on one line that can be copied."""
-    line = f"cloudbandit resume --store {shlex.quote(url)} --study {shlex.quote(study)}"
-    err.print(f"stopped; go on with: {line}", markup=False, highlight=False, soft_wrap=True)
+    kept = masked(url)
+    line = f"cloudbandit resume --store {shlex.quote(kept)} --study {shlex.quote(study)}"
+    beside = f" (with the password for {MASK})" if kept != url else ""
+    err.print(plain(f"stopped; go on{beside} with: {line}"), markup=False, highlight=False, soft_wrap=True)
 
 
 def print_json(data: Any) -> None:
-    sys.stdout.write(json.dumps(data, allow_nan=False) + "\n")
+    """One object on one line, passwords masked."""
+    sys.stdout.write(masked_json(data) + "\n")
 
 
 def aims(minimize: str | None, maximize: str | None) -> tuple[list[str], list[str]]:
@@ -112,23 +117,22 @@ def print_numbers(
     """A table whose numbers are never cut: where the terminal is narrow, headers are broken into lines, and then columns are
     left out, the first of ``spare`` first. The first column is text, the others numbers."""
     from rich.box import SIMPLE_HEAD
-    from rich.markup import escape
     from rich.measure import Measurement
     from rich.table import Table
 
     console = console or out
 
     def grid(left_out: Sequence[str], broken: bool) -> Table:
-        shown = {k: v for k, v in columns.items() if k not in left_out}
-        table = Table(title=escape(title), box=SIMPLE_HEAD, pad_edge=False, collapse_padding=True)
-        for i, name in enumerate(shown):
+        kept = {k: v for k, v in columns.items() if k not in left_out}
+        table = Table(title=shown(title), box=SIMPLE_HEAD, pad_edge=False, collapse_padding=True)
+        for i, name in enumerate(kept):
             header = name.replace(" %", "\u00a0%").replace(" ", "\n") if broken else name
             if i == 0:
-                table.add_column(header, overflow="fold", max_width=30)
+                table.add_column(shown(header), overflow="fold", max_width=30)
             else:
-                table.add_column(header, justify="right", no_wrap=True)
-        for row in zip(*shown.values(), strict=True):
-            table.add_row(*map(escape, row))
+                table.add_column(shown(header), justify="right", no_wrap=True)
+        for row in zip(*kept.values(), strict=True):
+            table.add_row(*map(shown, row))
         return table
 
     tries = [([], False), *(([*spare[:n]], True) for n in range(len(spare) + 1))]
@@ -139,7 +143,7 @@ def print_numbers(
             break
     console.print(table)
     if left_out := [name for name in left_out if name in columns]:
-        console.print(f"left out for want of width (--json has them): {', '.join(left_out)}", style="dim")
+        console.print(f"left out for want of width (--json has them): {', '.join(map(shown, left_out))}", style="dim")
 
 
 def config_text(candidate: Candidate) -> str:

@@ -27,6 +27,7 @@ from cloudbandit.cli.common import (
     print_json,
     print_numbers,
 )
+from cloudbandit.cli.text import plain, shown
 from cloudbandit.optimizers import DEFAULT, INNER
 
 if TYPE_CHECKING:
@@ -66,6 +67,11 @@ def compare(
 
     from cloudbandit.replay.compare import compare_rows
 
+    for option, file in (("--plot", plot), ("--rank-plot", rank_plot)):
+        if file is not None:
+            from cloudbandit.report.figure import check_figure
+
+            check_figure(file, option)
     lower, higher = aims(minimize, maximize)
     left_out: dict[str, str] = {}
     with Progress(console=err, transient=True, disable=json_ and not err.is_terminal) as progress:
@@ -90,7 +96,7 @@ def compare(
             on_left_out=left_out.__setitem__,
         )
     for name, why in left_out.items():
-        err.print(f"left out: {name}: {why}", markup=False, highlight=False, soft_wrap=True)
+        err.print(plain(f"left out: {name}: {why}"), markup=False, highlight=False, soft_wrap=True)
     title = f"{Path(table).name}, {aim_text(lower, higher)}, {failures} failures"
     if plot is not None:
         from cloudbandit.report.plots import plot_compare
@@ -105,9 +111,9 @@ def compare(
         return
     print_numbers(f"{title}, seeds 0 … {seeds - 1}", *_columns(rows))
     resampled = "workloads" if rows[0].n > seeds else "the seeds of the one workload"
-    out.print(f"interval: bootstrap over {resampled}; {_meaning(rows, production_runs, baseline)}", style="dim")
+    out.print(f"interval: bootstrap over {resampled}; {shown(_meaning(rows, production_runs, baseline))}", style="dim")
     if plot is not None:
-        out.print(f"figure: {plot}")
+        out.print(f"figure: {shown(plot)}")
 
 
 def _columns(rows: Sequence[CompareRow | FrontRow]) -> tuple[dict[str, list[str]], list[str]]:
@@ -172,5 +178,5 @@ def optimizers(json_: Json = False) -> None:
     grid = Grid("name", "what it does", "source", "extra")
     grid.columns[0].no_wrap = True
     for e in found:
-        grid.add_row(e.name, e.summary, e.source, e.extra)
+        grid.add_row(*map(shown, (e.name, e.summary, e.source, e.extra)))
     out.print(grid)

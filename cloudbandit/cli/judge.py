@@ -19,7 +19,7 @@ def aims(spec: Mapping[str, Any]) -> Mapping[str, Any]:
     """What a stored study aimed at: ``minimize``, ``maximize``, ``slos``, ``for_users``, as far as it says."""
     kind = spec.get("kind")
     if kind == "live":
-        study: Mapping[str, Any] = spec["study"]
+        study: Mapping[str, Any] = spec["study"] if isinstance(spec.get("study"), Mapping) else {}
         return study if "minimize" in study or "maximize" in study else {"minimize": "tpot_ms", **study}
     if kind == "replay":
         return {**spec, "slos": spec.get("slo", ())}

@@ -22,10 +22,12 @@ from cloudbandit.cli.common import (
     print_json,
 )
 from cloudbandit.cli.judge import at_its_load, values
-from cloudbandit.cli.report import add_failure_limit, described, failure_limit, named
+from cloudbandit.cli.report import add_failure_limit, described, failure_limit, named, restored
 from cloudbandit.cli.stores import existing, pick
+from cloudbandit.cli.text import plain, shown, styled
 from cloudbandit.core.errors import UsageError
 from cloudbandit.core.metrics import FAILURES
+from cloudbandit.core.outputs import check_folder
 
 if TYPE_CHECKING:
     from rich.status import Status
@@ -66,6 +68,10 @@ def run_live(live: LiveStudy, url: str, json_: bool, plot: Path | None) -> None:
     """Run or resume; the store holds every trial."""
     from cloudbandit.live.studyfile import opened
 
+    if plot is not None:
+        from cloudbandit.report.figure import check_figure
+
+        check_figure(plot, "--plot")
     try:
         with opened(url) as store, err.status("") as status:
             report = live.run(store, _printer(live, status, quiet=json_))
@@ -84,6 +90,7 @@ def run_live(live: LiveStudy, url: str, json_: bool, plot: Path | None) -> None:
                 "study": live.name,
                 "store": url,
                 "evaluations": report.evaluations,
+                "restored": report.restored,
                 "incumbent": None if best is None else {**described(best), "values": values(best, live.goal)},
                 **failure_limit(live.goal),
                 "spent_usd": report.spent_usd,
@@ -107,7 +114,7 @@ def _printer(live: LiveStudy, status: Status, *, quiet: bool) -> Callable[[Obser
     def working(number: int) -> None:
         status.update(f"trial {number}{of}: start, load, stop … (Ctrl-C loses nothing)")
 
-    def show(o: Observation) -> None:
+    def tell(o: Observation) -> None:
         working(o.trial.number + 1)
         if quiet:
             return
@@ -116,10 +123,10 @@ def _printer(live: LiveStudy, status: Status, *, quiet: bool) -> Callable[[Obser
         met = "" if o.score is None or o.score.rank or o.score.feasible else "  (violates an SLO)"
         what = named(o) if several else config_text(o.candidate)
         text = f"trial {o.trial.number:3}  {o.result.seconds:5.1f} s  {said}{met}  {what}"
-        err.print(text, highlight=False, markup=False, soft_wrap=True)
+        err.print(plain(text), highlight=False, markup=False, soft_wrap=True)
 
     working(0)
-    return show
+    return tell
 
 
 def _with_values(report: Report, goal: Goal) -> Report:
@@ -133,7 +140,6 @@ def _with_values(report: Report, goal: Goal) -> Report:
 
 def _print(report: Report, goal: Goal, url: str, plot: Path | None) -> None:
     from rich.table import Table as Grid
-    from rich.text import Text
 
     grid = Grid(show_header=False, box=None, pad_edge=False)
     best = report.incumbent or report.least_violating
@@ -141,29 +147,30 @@ def _print(report: Report, goal: Goal, url: str, plot: Path | None) -> None:
         out.print("[bold red]no evaluated configuration meets the SLOs[/]")
     if best is not None:
         label = "[bold]recommended[/]" if report.incumbent else "nearest miss (not an answer)"
-        grid.add_row(label, Text(named(best), "bold green" if report.incumbent else ""))
+        grid.add_row(label, styled(named(best), "bold green" if report.incumbent else ""))
         known = {**at_its_load(best, goal), **values(best, goal)}
-        shown = [*values(best, goal), *goal.metrics, *(slo.metric for slo in goal.slos)]
+        aimed_at = [*values(best, goal), *goal.metrics, *(slo.metric for slo in goal.slos)]
         if "machines" in known:
             grid.add_row("load", f"{known['users']:g} users an engine")
-        for name in dict.fromkeys([*shown, "ttft_p95_ms", "tpot_p50_ms", "output_tok_per_s", "failure_rate"]):
+        for name in dict.fromkeys([*aimed_at, "ttft_p95_ms", "tpot_p50_ms", "output_tok_per_s", "failure_rate"]):
             if name == FAILURES[0] and name not in known:  # judged by the failure rate
                 continue
             limits = ", ".join(str(slo) for slo in goal.slos if slo.metric == name)
             value = f"{known[name]:.4g}" if name in known else "not measured"
-            grid.add_row(name, f"{value}{f'  ({limits})' if limits else ''}")
+            grid.add_row(shown(name), shown(f"{value}{f'  ({limits})' if limits else ''}"))
     add_failure_limit(grid, goal, report.observations)
     failed = [o for o in report.observations if o.result.status != "ok"]
     reasons = sorted({o.result.reason for o in failed})
     grid.add_row(
-        "trials", f"{report.evaluations}, {len(failed)} of them failed{': ' + ', '.join(reasons) if reasons else ''}"
+        "trials",
+        shown(f"{report.evaluations}, {len(failed)} of them failed{': ' + ', '.join(reasons) if reasons else ''}"),
     )
     beside = f" ({report.hosts_usd:.4g} of it for hosts beside the trials)" if report.hosts_usd else ""
     grid.add_row("spent", f"{report.spent_usd:.4g} USD{beside}, {report.elapsed_s:.0f} s")
-    grid.add_row("stopped by", report.stop_reason)
-    grid.add_row("store", url)
+    grid.add_row("stopped by", shown(report.stop_reason))
+    grid.add_row("store", shown(restored(report, url)))
     if plot is not None:
-        grid.add_row("figure", str(plot))
+        grid.add_row("figure", shown(plot))
     out.print(grid)
 
 
@@ -196,6 +203,7 @@ def export(
         studies = [pick(opened, name) for name in study] if study else [pick(opened, None)]
         specs = {name: opened.spec(name) for name in studies}
         _check_per_study(studies, workload=workload, records=records)
+        check_folder(to, "--to")
         workloads = workload or studies
         runs = {
             w: [(t.trial, t.result) for t in opened.trials(name)] for w, name in zip(workloads, studies, strict=True)
@@ -208,10 +216,12 @@ def export(
         print_json({"studies": studies, "rows": rows, "requests": kept, "folder": str(to)})
     else:
         out.print(
-            f"{rows} rows → {to}/runs.csv; check them with: cloudbandit table check {to}", highlight=False, markup=False
+            plain(f"{rows} rows → {to}/runs.csv; check them with: cloudbandit table check {to}"),
+            highlight=False,
+            markup=False,
         )
         if kept:
-            out.print(f"{kept} requests → {to}/records.parquet", highlight=False, markup=False)
+            out.print(plain(f"{kept} requests → {to}/records.parquet"), highlight=False, markup=False)
 
 
 def _check_per_study(studies: Sequence[str], **options: Sequence[object] | None) -> None:

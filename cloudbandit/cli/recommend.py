@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from cloudbandit.cli.common import NOT_FEASIBLE, Json, Plot, Slo, app, err, out, print_json
+from cloudbandit.cli.text import plain, shown
 from cloudbandit.core.errors import UsageError
 
 if TYPE_CHECKING:
@@ -65,10 +66,14 @@ def recommend(
     from cloudbandit.recommend.recommender import Recommender
     from cloudbandit.surrogate.loads import read_measurements
 
+    if plot is not None:
+        from cloudbandit.report.figure import check_figure
+
+        check_figure(plot, "--plot")
     table = load_gpus(gpus) if gpus else None
     chosen, notes = _offers(offers, provider or [], region or [], purchase, table)
     with err.status("…") as status:
-        recommender = Recommender(progress=lambda text: status.update(f"training: {text}"))
+        recommender = Recommender(progress=lambda text: status.update(f"training: {shown(text)}"))
         spec = recommender.model(model)
         advisor = recommender.advise(
             spec,
@@ -148,13 +153,14 @@ def _print(answer: Answer, advisor: Advisor, following: Measurement | None, top:
     slos = ", ".join(map(str, answer.slos))
     if not answer.ranking:
         out.print(
-            f"[bold red]nothing to recommend[/] for {answer.model}, {answer.users} users, {slos}", highlight=False
+            f"[bold red]nothing to recommend[/] for {shown(answer.model)}, {answer.users} users, {shown(slos)}",
+            highlight=False,
         )
-        out.print(answer.explanation, highlight=False, markup=False)
+        out.print(plain(answer.explanation), highlight=False, markup=False)
     else:
         choices = answer.choices()
         somewhere = any(regions[0] for _, regions in choices)
-        grid = Grid(title=f"{answer.model}, {answer.users} users, {slos}", title_justify="left")
+        grid = Grid(title=shown(f"{answer.model}, {answer.users} users, {slos}"), title_justify="left")
         grid.add_column("offer", no_wrap=True)
         if somewhere:
             grid.add_column("region", no_wrap=True)
@@ -166,32 +172,34 @@ def _print(answer: Answer, advisor: Advisor, following: Measurement | None, top:
         for i, (r, regions) in enumerate(choices[:top]):
             tokens = r.usd_per_million_output_tokens
             grid.add_row(
-                replace(r.offer.machine, region="").name if somewhere else r.offer.name,
-                *([_among(regions)] if somewhere else []),
-                f"{r.offer.engines} × ({r.offer.profile})",
+                shown(replace(r.offer.machine, region="").name if somewhere else r.offer.name),
+                *([shown(_among(regions))] if somewhere else []),
+                shown(f"{r.offer.engines} × ({r.offer.profile})"),
                 str(r.replicas),
                 str(r.users_per_replica),
                 f"{r.usd_per_h:.2f}",
                 "" if tokens is None else f"{tokens:.2f}",
                 f"{r.p_meets_slo:.2f}",
-                r.binding,
-                r.source,
-                *([", ".join(r.stand_ins)] if stood_in else []),
+                shown(r.binding),
+                shown(r.source),
+                *([shown(", ".join(r.stand_ins))] if stood_in else []),
                 style="bold green" if i == 0 else "",
             )
         out.print(grid)
         if len(choices) > top:
             out.print(f"… and {len(choices) - top} more (--top)", highlight=False)
     for note in answer.notes:
-        out.print(f"note: {note}", highlight=False, markup=False)
+        out.print(plain(f"note: {note}"), highlight=False, markup=False)
     if answer.ranking and answer.best is not None and answer.best.source == "predicted":
         loss = f"{100 * answer.expected_regret:.0f} %"
         out.print(f"expected loss against perfect knowledge: {loss} (a missed SLO counts as 100 %)", highlight=False)
     if following is not None:
         loads = ", ".join(map(str, following.loads))
-        out.print(f"worth measuring next: {following.profile} at {loads} users (then --measured FILE)", highlight=False)
+        out.print(
+            f"worth measuring next: {shown(following.profile)} at {loads} users (then --measured FILE)", highlight=False
+        )
     if plot is not None and answer.ranking:
-        out.print(f"figure: {plot}", highlight=False)
+        out.print(f"figure: {shown(plot)}", highlight=False)
 
 
 @app.command("evaluate-recommender")
@@ -214,7 +222,7 @@ def evaluate_recommender(
     tests = llm_pilot()
     truth = truths(tests)
     with err.status("…") as status:
-        folds = Folds(tests, progress=lambda text: status.update(f"training: {text}"))
+        folds = Folds(tests, progress=lambda text: status.update(f"training: {shown(text)}"))
         result = nested(folds, truth)  # the choice is always made on the grid
 
         def only(summary: Assessment) -> Assessment:
@@ -256,7 +264,7 @@ def evaluate_recommender(
         grid.add_column(column, justify="left" if column == "method" else "right")
     for row in rows:
         grid.add_row(
-            row["method"],
+            shown(row["method"]),
             *("" if row[k] is None else f"{row[k]:.1f}" for k in ("success_percent", "overspend_percent")),
             f"{row['so_score']:.3f}",
             "{:.2f} … {:.2f}".format(*row["so_ci95"]),
@@ -265,4 +273,4 @@ def evaluate_recommender(
         )
     out.print(grid)
     if missing:
-        out.print(f"note: {missing}", highlight=False, markup=False)
+        out.print(plain(f"note: {missing}"), highlight=False, markup=False)

@@ -1,4 +1,4 @@
-"""``replay`` and ``resume``: one study."""
+"""``replay``: one study of a recorded workload."""
 
 from __future__ import annotations
 
@@ -29,7 +29,6 @@ from cloudbandit.cli.common import (
     print_json,
 )
 from cloudbandit.cli.report import described, failure_limit, print_report, print_schedule, regret, stop_reason
-from cloudbandit.cli.stores import existing, pick
 from cloudbandit.core.errors import UsageError
 from cloudbandit.optimizers import DEFAULT
 
@@ -75,13 +74,18 @@ def replay(
         **({} if max_failure_rate is None else {"max_failure_rate": max_failure_rate}),
     }
     name = study or f"{Path(table).name}/{workload}/{aim}/{optimizer}/{seed}"
-    _run_replay(spec, store, name, plot, json_)
+    run_replay(spec, store, name, plot, json_)
 
 
-def _run_replay(spec: dict[str, Any], url: str | None, name: str, plot: Path | None, json_: bool) -> None:
+def run_replay(spec: dict[str, Any], url: str | None, name: str, plot: Path | None, json_: bool) -> None:
+    """Run or resume."""
     from cloudbandit.core.store import Store
     from cloudbandit.replay.task import replay as run
 
+    if plot is not None:
+        from cloudbandit.report.figure import check_figure
+
+        check_figure(plot, "--plot")
     task = _task(spec)
     if plot is not None and len(task.goal.metrics) > 2:
         raise UsageError(f"--plot shows one objective or two, got {', '.join(task.goal.metrics)}; cure: no --plot")
@@ -116,7 +120,7 @@ def _run_replay(spec: dict[str, Any], url: str | None, name: str, plot: Path | N
     if json_:
         print_json({**{key: spec[key] for key in _OF_SPEC}, **_found(task, report)})
     else:
-        print_report(task, report, plot)
+        print_report(task, report, plot, url)
     if report.incumbent is None:
         raise typer.Exit(NOT_FEASIBLE)
 
@@ -139,6 +143,7 @@ def _found(task: Task, report: Report) -> dict[str, Any]:
         }
     return {
         "evaluations": report.evaluations,
+        "restored": report.restored,
         **answer,
         **failure_limit(task.goal),
         "spent_usd": report.spent_usd,
@@ -162,27 +167,3 @@ class _Quiet:
     def __enter__(self) -> None: ...
 
     def __exit__(self, *_: object) -> None: ...
-
-
-@app.command()
-def resume(
-    store: Annotated[str, typer.Option("--store", metavar="URL")],
-    study: StudyName = None,
-    plot: Plot = None,
-    json_: Json = False,
-) -> None:
-    """Go on with a stored study: no finished trial is run again."""
-    with existing(store) as opened:
-        name = pick(opened, study)
-        spec = opened.spec(name)
-    if spec.get("kind") == "live":
-        from cloudbandit.cli.live import described_machine, run_live
-        from cloudbandit.live.studyfile import LiveStudy
-
-        run_live(described_machine(LiveStudy.of(spec)), store, json_, plot)
-        return
-    if spec.get("kind") != "replay":
-        raise UsageError(
-            f"the study {name!r} was started from Python, so only that program can go on with it: run it again"
-        )
-    _run_replay(spec, store, name, plot, json_)

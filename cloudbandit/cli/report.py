@@ -6,6 +6,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from cloudbandit.cli.common import config_text, err, out
+from cloudbandit.cli.text import shown, styled
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -57,24 +58,28 @@ def print_schedule(study: Study) -> None:
 
     bandit = study.optimizer
     if isinstance(bandit, CloudBandit):
-        names = ", ".join(bandit.active)
+        names = ", ".join(map(shown, bandit.active))
         rounds = "; ".join(
             f"round {r.number}: {r.arms} {'arm' if r.arms == 1 else 'arms'} × {r.pull}" for r in bandit.schedule()
         )
         err.print(f"[bold]schedule[/] over {names}: {rounds}", highlight=False, soft_wrap=True)
 
 
-def print_report(task: Task, report: Report, plot: Path | None) -> None:
+def restored(report: Report, url: str) -> str:
+    """How many trials were taken from a store, and how many were run now."""
+    return f"{report.restored} trials taken from {url}, {len(report.observations) - report.restored} run"
+
+
+def print_report(task: Task, report: Report, plot: Path | None, url: str | None) -> None:
     from rich.table import Table as Grid
-    from rich.text import Text
 
     grid = Grid(show_header=False, box=None, pad_edge=False)
     incumbent = report.incumbent
     if incumbent is None:
-        out.print(f"[bold red]{stop_reason(task, report)}[/]")
+        out.print(f"[bold red]{shown(stop_reason(task, report))}[/]")
         least = report.least_violating
         if least is not None:
-            grid.add_row("nearest miss (not an answer)", Text(named(least)))
+            grid.add_row("nearest miss (not an answer)", shown(named(least)))
             _add_metrics(grid, task, least)
     elif task.several:
         _print_front(report, task)
@@ -82,23 +87,27 @@ def print_report(task: Task, report: Report, plot: Path | None) -> None:
         grid.add_row("hypervolume", f"{share:.3f} of the true front's")
         grid.add_row("true front", f"{tried} of its {len(task.front)} points are among the trials")
     else:
-        grid.add_row("[bold]recommended[/]", Text(named(incumbent), "bold green"))
+        grid.add_row("[bold]recommended[/]", styled(named(incumbent), "bold green"))
         _add_metrics(grid, task, incumbent)
         facts = task.objective.facts(incumbent.candidate)
         if "price_usd_per_h" in facts:
             grid.add_row("price", f"{facts['price_usd_per_h']:.4g} USD/h for one instance (or cluster)")
         above, side = regret(task, report), "below" if task.maximize else "above"
-        grid.add_row("regret", f"{above:.1f} % {side} the table's optimum ({task.metric} = {task.best_value:.4g})")
+        grid.add_row(
+            "regret", f"{above:.1f} % {side} the table's optimum ({shown(task.metric)} = {task.best_value:.4g})"
+        )
         grid.add_row("at random", f"{task.random_regret_percent:.1f} % {side} it, the mean over all feasible configs")
     add_failure_limit(grid, task.goal, report.observations)
     failed = sum(o.result.status != "ok" for o in report.observations)
     grid.add_row("trials", f"{report.evaluations} of {len(task.objective.domain)} configs, {failed} of them failed")
     grid.add_row("spent", f"{report.spent_usd:.4g} USD, {report.elapsed_s:.0f} s of trials")
+    if url is not None:
+        grid.add_row("store", shown(restored(report, url)))
     sources = {o.result.source for o in report.observations}
-    grid.add_row("source", "estimates" if task.table.manifest.estimates else ", ".join(sorted(sources)))
-    grid.add_row("stopped by", report.stop_reason)
+    grid.add_row("source", "estimates" if task.table.manifest.estimates else shown(", ".join(sorted(sources))))
+    grid.add_row("stopped by", shown(report.stop_reason))
     if plot is not None:
-        grid.add_row("figure", str(plot))
+        grid.add_row("figure", shown(plot))
     out.print(grid)
 
 
@@ -106,15 +115,16 @@ def _print_front(report: Report, task: Task) -> None:
     """What no other trial beats in every objective, the best in the first objective first."""
     from rich.box import SIMPLE_HEAD
     from rich.table import Table as Grid
-    from rich.text import Text
 
     grid = Grid(title="the front: no trial beats these in every objective", box=SIMPLE_HEAD, pad_edge=False)
     metrics = [*task.goal.metrics, *(slo.metric for slo in task.goal.slos if slo.metric not in task.goal.metrics)]
     for name in dict.fromkeys(metrics):
-        grid.add_column(name if len(name) <= 12 else name.replace("_per_", "\n_per_"), justify="right", no_wrap=True)
+        grid.add_column(
+            shown(name if len(name) <= 12 else name.replace("_per_", "\n_per_")), justify="right", no_wrap=True
+        )
     grid.add_column("config", overflow="fold")
     for o in report.front:
-        grid.add_row(*(f"{o.result.metrics[m]:.4g}" for m in dict.fromkeys(metrics)), Text(named(o)))
+        grid.add_row(*(f"{o.result.metrics[m]:.4g}" for m in dict.fromkeys(metrics)), shown(named(o)))
     out.print(grid)
 
 
@@ -126,4 +136,4 @@ def named(o: Observation) -> str:
 def _add_metrics(grid: Any, task: Task, o: Observation) -> None:
     for name in dict.fromkeys([*task.goal.metrics, *(slo.metric for slo in task.goal.slos)]):
         limits = ", ".join(str(slo) for slo in task.goal.slos if slo.metric == name)
-        grid.add_row(name, f"{o.result.metrics[name]:.4g}{f'  ({limits})' if limits else ''}")
+        grid.add_row(shown(name), shown(f"{o.result.metrics[name]:.4g}{f'  ({limits})' if limits else ''}"))

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import contextlib
-from collections.abc import Mapping, Sequence
+import sys
+from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
@@ -12,7 +13,9 @@ import typer
 from cloudbandit.cli.common import NOT_FEASIBLE, Json, MaxFailureRate, Slo, StudyName, app, names, out, print_json
 from cloudbandit.cli.judge import aims, another_goal, judged, values, verdict
 from cloudbandit.cli.report import failure_limit
+from cloudbandit.cli.text import plain, shown
 from cloudbandit.core.errors import UnknownNameError, UsageError
+from cloudbandit.core.masking import masked_json
 
 if TYPE_CHECKING:
     from cloudbandit.core.goal import Goal
@@ -21,6 +24,7 @@ if TYPE_CHECKING:
 
 _COLUMNS = 6
 """Metrics that fit into a table."""
+_ROWS = 100
 
 
 def existing(url: str) -> Store:
@@ -64,6 +68,10 @@ def show(
         int | None, typer.Option("--for-users", help="… as fleets for so many users, in USD per hour.")
     ] = None,
     max_failure_rate: MaxFailureRate = None,
+    rows: Annotated[
+        int, typer.Option("--rows", min=1, help="Lines of the table: the latest trials, or the best under a goal.")
+    ] = _ROWS,
+    all_: Annotated[bool, typer.Option("--all", help="All lines; JSON has all anyway.")] = False,
     json_: Json = False,
 ) -> None:
     """What a store holds: its studies, the trials of one, or one trial.
@@ -77,15 +85,24 @@ def show(
             if json_:
                 print_json({"studies": found})
             else:
-                out.print("\n".join(found) or "the store is empty", highlight=False, markup=False)
+                out.print(plain("\n".join(found)) or "the store is empty", highlight=False, markup=False)
             return
         name = pick(opened, study)
-        trials, flying, spec = opened.trials(name), opened.in_flight(name), opened.spec(name)
-    if trial is not None:
-        trials = [t for t in trials if t.trial.number == trial]
-        if not trials:
+        one = None if trial is None else opened.trial(name, trial)
+        if trial is not None and one is None:
             raise UsageError(f"the study {name!r} has no finished trial {trial}; `show` without --trial lists them")
-    if slo is not None or minimize or maximize or for_users is not None or max_failure_rate is not None:
+        asked = slo is not None or minimize or maximize or for_users is not None or max_failure_rate is not None
+        if json_ and not asked:
+            flying = [t.number for t in opened.in_flight(name)]
+            _stream(name, opened.each_trial(name) if one is None else [one], flying)
+            return
+        if one is not None and not asked:
+            _print_one(one)
+            return
+        spec = opened.spec(name)
+        trials = [one] if one is not None else opened.trials(name, None if all_ or asked else rows)
+        totals, in_flight = opened.totals(name), len(opened.in_flight(name))
+    if asked:
         goal = another_goal(
             spec,
             trials,
@@ -95,21 +112,25 @@ def show(
             for_users=for_users,
             max_failure_rate=max_failure_rate,
         )
-        _print_judged(name, trials, goal, json_)
-    elif json_:
-        print_json({"study": name, "trials": [_row(t) for t in trials], "in_flight": [t.number for t in flying]})
-    elif trial is not None:
-        _print_one(trials[0])
-    else:
-        _print_all(name, trials, _chosen(metrics, spec, trials))
-        hosts_usd = sum(t.hosts_usd for t in trials)
-        beside = f" and {hosts_usd:.4g} USD for hosts" if hosts_usd else ""
-        spent = sum(t.spent_usd for t in trials)
-        out.print(f"{len(trials)} trials, {spent:.4g} USD{beside}, {len(flying)} in flight")
+        _print_judged(name, trials, goal, json_, None if all_ else rows)
+        return
+    _print_all(name, trials, _chosen(metrics, spec, trials))
+    if len(trials) < totals.trials:
+        out.print(f"the latest {len(trials)} of {totals.trials} trials; --all shows all", style="dim")
+    beside = f" and {totals.hosts_usd:.4g} USD for hosts" if totals.hosts_usd else ""
+    out.print(f"{totals.trials} trials, {totals.spent_usd:.4g} USD{beside}, {in_flight} in flight")
 
 
-def _print_judged(name: str, trials: Sequence[StoredTrial], goal: Goal, json_: bool) -> None:
-    """The trials under a goal, the best first.
+def _stream(name: str, trials: Iterable[StoredTrial], in_flight: Sequence[int]) -> None:
+    """One JSON object on one line, written trial by trial."""
+    sys.stdout.write(f'{{"study": {masked_json(name)}, "trials": [')
+    for i, t in enumerate(trials):
+        sys.stdout.write((", " if i else "") + masked_json(_row(t)))
+    sys.stdout.write(f'], "in_flight": {masked_json(in_flight)}}}\n')
+
+
+def _print_judged(name: str, trials: Sequence[StoredTrial], goal: Goal, json_: bool, most: int | None) -> None:
+    """The trials under a goal, the best first; of a table at ``most`` so many.
 
     Raises:
         typer.Exit: none of them is feasible.
@@ -117,12 +138,13 @@ def _print_judged(name: str, trials: Sequence[StoredTrial], goal: Goal, json_: b
     stored = {t.trial.number: t for t in trials}
     seen = judged(trials, goal)
     feasible = [o for o in seen if o.score is not None and o.score.feasible]
+    numbers = {o.trial.number for o in feasible}
     if json_:
         rows = [
             {
                 **_row(stored[o.trial.number]),
                 "values": values(o, goal),
-                "feasible": o in feasible,
+                "feasible": o.trial.number in numbers,
             }
             for o in seen
         ]
@@ -130,19 +152,22 @@ def _print_judged(name: str, trials: Sequence[StoredTrial], goal: Goal, json_: b
         best = rows[0] if feasible else None
         print_json({"study": name, "goal": said, "incumbent": best, "trials": rows})
     else:
-        found = [values(o, goal) for o in seen]
+        best_of = seen[:most]
+        found = [values(o, goal) for o in best_of]
         limited = [s.metric for s in goal.slos if any(s.metric in t.result.metrics for t in trials)]
         columns = {
             n: [f"{v[n]:.4g}" if n in v else "" for v in found] for n in dict.fromkeys(n for v in found for n in v)
         }
-        columns["feasible"] = [verdict(o) for o in seen]
-        shown = [m for m in dict.fromkeys(limited) if m not in columns]
-        _print_all(name, [stored[o.trial.number] for o in seen], shown, columns)
+        columns["feasible"] = [verdict(o) for o in best_of]
+        known = [m for m in dict.fromkeys(limited) if m not in columns]
+        _print_all(name, [stored[o.trial.number] for o in best_of], known, columns)
+        if len(best_of) < len(seen):
+            out.print(f"the best {len(best_of)} of {len(seen)} trials; --all shows all", style="dim")
         slos = ", ".join(map(str, goal.slos)) or "no SLO"
         if limit := failure_limit(goal):
             slos += f", at most {limit['max_failure_rate']:.4g} of the requests failed where that is known"
         what = f"trial {seen[0].trial.number} is best" if feasible else "no trial is feasible"
-        out.print(f"{what} for {', '.join(goal.metrics)}, {slos}", highlight=False, markup=False)
+        out.print(plain(f"{what} for {', '.join(goal.metrics)}, {slos}"), highlight=False, markup=False)
     if not feasible:
         raise typer.Exit(NOT_FEASIBLE)
 
@@ -192,7 +217,6 @@ def _print_all(
         extra: more columns, after the status.
     """
     from rich.box import SIMPLE_HEAD
-    from rich.markup import escape
     from rich.table import Table as Grid
 
     columns = {"trial": [str(t.trial.number) for t in trials]}
@@ -207,17 +231,20 @@ def _print_all(
     columns["USD"] = [f"{t.spent_usd:.3g}" for t in trials]
     if any(t.hosts_usd for t in trials):
         columns["hosts USD"] = [f"{t.hosts_usd:.3g}" for t in trials]
-    shown = {k: values for k, values in columns.items() if k not in same}
-    note = escape("in all: " + ", ".join(f"{k}={v}" for k, v in same.items())) if same else None
-    grid = Grid(title=escape(name), caption=note, box=SIMPLE_HEAD, pad_edge=False, collapse_padding=True)
-    for column, cells in shown.items():
+    visible = {k: values for k, values in columns.items() if k not in same}
+    note = shown("in all: " + ", ".join(f"{k}={v}" for k, v in same.items())) if same else None
+    grid = Grid(title=shown(name), caption=note, box=SIMPLE_HEAD, pad_edge=False, collapse_padding=True)
+    for column, cells in visible.items():
         numbers = column in (*metrics, *(extra or {}), "USD", "hosts USD")
         widest = max(map(len, cells), default=0)
         grid.add_column(
-            _header(column, widest), overflow="fold", justify="right" if numbers else "left", min_width=min(widest, 18)
+            shown(_header(column, widest)),
+            overflow="fold",
+            justify="right" if numbers else "left",
+            min_width=min(widest, 18),
         )
-    for row in zip(*shown.values(), strict=True):
-        grid.add_row(*map(escape, row))
+    for row in zip(*visible.values(), strict=True):
+        grid.add_row(*map(shown, row))
     out.print(grid)
 
 
@@ -232,19 +259,18 @@ def _header(name: str, width: int) -> str:
 
 
 def _print_one(t: StoredTrial) -> None:
-    from rich.markup import escape
     from rich.table import Table as Grid
 
     grid = Grid(show_header=False, box=None, pad_edge=False)
-    grid.add_row("arm", escape("/".join(t.trial.candidate.arm)))
+    grid.add_row("arm", shown("/".join(t.trial.candidate.arm)))
     for key, value in (*t.trial.candidate.config.items(), ("seed", t.trial.seed), ("replicate", t.trial.replicate)):
-        grid.add_row(key, escape(str(value)))
-    grid.add_row("status", f"{t.result.status} {t.result.reason}".strip())
+        grid.add_row(shown(key), shown(value))
+    grid.add_row("status", shown(f"{t.result.status} {t.result.reason}".strip()))
     hosts = (("hosts USD", t.hosts_usd),) if t.hosts_usd else ()
     for key, number in (*t.result.metrics.items(), ("seconds", t.result.seconds), ("USD", t.spent_usd), *hosts):
-        grid.add_row(key, f"{number:.6g}")
+        grid.add_row(shown(key), f"{number:.6g}")
     for key, where in t.result.artifacts.items():
-        grid.add_row(key, escape(where))
+        grid.add_row(shown(key), shown(where))
     out.print(grid)
     if t.result.error:
-        out.print(t.result.error, highlight=False, markup=False, soft_wrap=True)
+        out.print(plain(t.result.error), highlight=False, markup=False, soft_wrap=True)

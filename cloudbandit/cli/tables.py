@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from cloudbandit.cli.common import Json, TableArgument, out, print_json, table_app
+from cloudbandit.cli.text import shown
 
 
 @table_app.command("check")
@@ -20,15 +21,15 @@ def table_check(table: TableArgument, json_: Json = False) -> None:
     grid = Grid(show_header=False, box=None)
     for key, value in found.items():
         if key != "warnings":
-            shown = (
+            said = (
                 str(value)
                 if not isinstance(value, list)
                 else f"{len(value)}: {', '.join(value[:6])}{' …' if len(value) > 6 else ''}"
             )
-            grid.add_row(key, shown)
+            grid.add_row(key, shown(said))
     out.print(grid)
     for warning in found["warnings"]:
-        out.print(f"[yellow]warning:[/] {warning}", highlight=False)
+        out.print(f"[yellow]warning:[/] {shown(warning)}", highlight=False)
 
 
 @table_app.command("list")
@@ -57,7 +58,7 @@ def table_list(json_: Json = False) -> None:
     grid = Grid("name", "kind", "on this machine", "licence", "citation")
     for row in rows:
         grid.add_row(
-            str(row["name"]),
+            shown(row["name"]),
             str(row["kind"]),
             "yes" if row["available"] else "no: downloaded when used",
             str(row["licence"]),

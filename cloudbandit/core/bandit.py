@@ -111,7 +111,8 @@ class CloudBandit(BaseOptimizer):
 
     @classmethod
     def for_budget(cls, problem: Problem, inner: Factory, budget: int, *, growth: float = 2.0) -> CloudBandit:
-        """A bandit that uses exactly ``budget`` informative evaluations, for any number of arms K ≤ budget.
+        """A bandit that plans with ``budget`` informative evaluations, for any number of arms K ≤ budget. It asks for fewer only
+        where nothing is left to ask: every config was tried, or the inner optimizers have finished.
 
         Below one full schedule (11 for K = 3, η = 2) the smallest schedule is cut short.
 

@@ -15,10 +15,19 @@ from typing import Any
 import sqlalchemy as sa
 from sqlalchemy import exc
 
-from cloudbandit.core.errors import StoreBusyError, StoreCorruptError, StoreError, StoreUnreachableError, need
+from cloudbandit.core.errors import (
+    StoreBusyError,
+    StoreCorruptError,
+    StoreError,
+    StoreFullError,
+    StoreUnreachableError,
+    need,
+)
+from cloudbandit.core.masking import masked
 
 BUSY_SECONDS = 10.0
 _READ = "cloudbandit_read"
+_FULL = ("disk is full", "No space left on device")
 _DAMAGED = ("not a database", "malformed", "corrupt", "disk image")
 
 
@@ -39,23 +48,30 @@ class Database:
             text = f"sqlite:///{Path(text).expanduser().resolve()}"
         try:
             parsed = sa.make_url(text)
-        except exc.ArgumentError as error:
+        except (exc.ArgumentError, ValueError):  # whose text would hold the address, and so a password
             raise StoreError(
                 "the store's address is no path and no URL; write a path or postgresql://USER@HOST/DB"
-            ) from error
+            ) from None
+        if "@" in (parsed.host or ""):
+            raise StoreError("the password in the store's address holds an @; cure: write %40 for it, or use ~/.pgpass")
         if parsed.get_backend_name() == "postgresql":
             need("psycopg", "postgres", "a PostgreSQL store")
             parsed = parsed.set(drivername="postgresql+psycopg")
         elif parsed.get_backend_name() != "sqlite":
             raise StoreError(f"a store is SQLite or PostgreSQL, got {parsed.get_backend_name()!r}")
-        self.url = parsed.render_as_string(hide_password=True)
+        self.url = masked(parsed.render_as_string(hide_password=True))
         self.sqlite = parsed.get_backend_name() == "sqlite"
         self.path = Path(parsed.database or "") if self.sqlite else None
         self._file: tuple[int, int] | None = None
         if self.path is not None:
             if self.path.is_dir():
                 raise StoreError(f"the store {self.path} is a folder; cure: name a file, e.g. {self.path / 'study.db'}")
-            self.path.parent.mkdir(parents=True, exist_ok=True)
+            try:
+                self.path.parent.mkdir(parents=True, exist_ok=True)
+            except OSError as error:
+                raise StoreError(
+                    f"the store {self.path} cannot be made: {error.strerror}; cure: name another file"
+                ) from error
             self.engine = sa.create_engine(parsed, connect_args={"timeout": BUSY_SECONDS})
             sa.event.listen(self.engine, "connect", _sqlite_pragmas)
             sa.event.listen(self.engine, "begin", _sqlite_begin)
@@ -74,6 +90,7 @@ class Database:
 
         Raises:
             StoreBusyError: SQLite: locked by another process for more than 10 s.
+            StoreFullError: no space is left.
             StoreUnreachableError: PostgreSQL: the connection was lost, or cannot be made.
             StoreError: the file was removed or replaced since it was opened.
         """
@@ -105,11 +122,16 @@ class Database:
             yield
         except exc.DBAPIError as error:
             cause = error.orig
-            text = str(cause).strip().splitlines()[0] if str(cause) else type(cause).__name__
+            text = masked(str(cause).strip().splitlines()[0]) if str(cause).strip() else type(cause).__name__
             if self.sqlite and ("locked" in text or "busy" in text):
                 raise StoreBusyError(
                     f"the store {self.url} stayed locked for {BUSY_SECONDS:g} s: another program is writing to it. "
                     "Cure: end that program, then resume; nothing recorded is lost"
+                ) from error
+            if any(word in text for word in _FULL):
+                raise StoreFullError(
+                    f"no space is left for the store {self.url} ({text}). "
+                    "Cure: make some, then resume; what was recorded is kept"
                 ) from error
             if isinstance(cause, sqlite3.DatabaseError) and any(word in text for word in _DAMAGED):
                 raise StoreCorruptError(

@@ -13,12 +13,14 @@
     │   └── DatasetError                 a registered data set is missing or has another sha256
     ├── StoreError                       the trial store
     │   ├── StoreBusyError               another process holds the study, or the database is locked
+    │   ├── StoreFullError               no space is left where the store is
     │   ├── StudyTakenError              another process has taken the study over
     │   ├── StoreUnreachableError        the database server cannot be reached
     │   ├── StoreVersionError            written by another schema version
     │   ├── StoreCorruptError            not a store, or damaged
     │   └── StudyMismatchError           the stored study was about something else
     ├── NoCapacity                       a provider has none of an offer now; carries its code
+    │   └── HostLost                     a host went away under a trial
     ├── OptimizerError                   an optimizer broke a law (asked outside the space, …)
     └── MissingExtraError (ImportError)  an optional dependency is not installed; names the extra
 
@@ -99,6 +101,10 @@ class StoreBusyError(StoreError):
     """Another process holds the study, or the database stayed locked."""
 
 
+class StoreFullError(StoreError):
+    """No space is left where the store is."""
+
+
 class StudyTakenError(StoreError):
     """Another process runs the study now; this one must not write any more."""
 
@@ -133,6 +139,16 @@ class NoCapacity(CloudBanditError):
 
     def __reduce__(self) -> tuple[type[NoCapacity], tuple[str, str]]:
         return NoCapacity, (self.code, str(self).removeprefix(self.code).removeprefix(": "))
+
+
+class HostLost(NoCapacity):
+    """A host is not there any more, and not because it was given back: a trial on it becomes UNAVAILABLE (``host_lost``)."""
+
+    def __init__(self, text: str) -> None:
+        super().__init__("host_lost", text)
+
+    def __reduce__(self) -> tuple[type[HostLost], tuple[str]]:  # type: ignore[override]
+        return HostLost, (str(self).removeprefix(f"{self.code}: "),)
 
 
 class OptimizerError(CloudBanditError):

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import functools
-import json
 import logging
 import threading
 import time
@@ -16,6 +15,7 @@ import numpy as np
 
 from cloudbandit.core.budget import Budget, Ledger
 from cloudbandit.core.errors import OptimizerError
+from cloudbandit.core.masking import masked_json
 from cloudbandit.core.pools import Serial
 from cloudbandit.core.protocols import Objective, Optimizer, Outcome, Pool, Problem, Quote
 from cloudbandit.core.report import Report
@@ -355,7 +355,7 @@ class Loop:
         try:
             self.finish(trial, result)
         except Exception as refused:
-            text = json.dumps(result.to_dict())
+            text = masked_json(result.to_dict())
             log.error("trial %d could not be recorded (%s); its result: %s", trial.number, refused, text)
             cause.add_note(f"trial {trial.number} ({trial.candidate!r}) could not be recorded; its result: {text}")
 

@@ -30,7 +30,7 @@ class Offer:
 
     Raises:
         PriceError: it has no name, the price is not a finite number > 0, the purchase is none, the count of accelerators is
-            negative, or the date is none.
+            no whole number ≥ 0, or the date is none.
     """
 
     provider: str
@@ -55,8 +55,8 @@ class Offer:
             raise PriceError(
                 f"the purchase of {self.name} is {self.purchase!r}; allowed: {', '.join(map(repr, PURCHASES))}"
             )
-        if self.accelerators < 0:
-            raise PriceError(f"{self.name} has {self.accelerators} accelerators; it must be a number ≥ 0")
+        if not (self.accelerators >= 0 and self.accelerators % 1 == 0):
+            raise PriceError(f"{self.name} has {self.accelerators} accelerators; it must be a whole number ≥ 0")
         if self.as_of:
             try:
                 date.fromisoformat(self.as_of)

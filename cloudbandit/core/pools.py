@@ -8,7 +8,6 @@ import time
 from collections import deque
 from collections.abc import Mapping
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass
 from typing import Any
 
 from cloudbandit.core.errors import UsageError, need
@@ -114,12 +113,26 @@ class Simulated:
         self._running.clear()
 
 
-@dataclass(frozen=True, slots=True)
+_RUNNING, _CANCELLED = "running", "cancelled"
+_ASK_EVERY_S = 0.5
+
+
 class _RemoteRun:
-    """What crosses the wire of a `Run`."""
+    """What crosses the wire of a `Run`: whether it is cancelled. Its deadline and its partial results do not."""
 
     deadline: float | None = None
-    cancelled: bool = False
+
+    def __init__(self, client: Any, token: str) -> None:
+        self._client, self._token = client, token
+        self._cancelled, self._asked = False, time.monotonic()
+
+    @property
+    def cancelled(self) -> bool:
+        """Asked of the scheduler, not more often than twice a second."""
+        if not self._cancelled and time.monotonic() >= self._asked + _ASK_EVERY_S:
+            self._cancelled = self._client.get_metadata([self._token], default=None) == _CANCELLED
+            self._asked = time.monotonic()
+        return self._cancelled
 
     def report(self, partial: Mapping[str, float]) -> bool:
         return True
@@ -138,10 +151,13 @@ def _evaluate_once(token: str, trial: Trial, pickled: bytes) -> Outcome:
 
     objective: Objective = pickle.loads(pickled)
     client = get_worker()._get_client()
-    if client.get_metadata([token], default=None):
+    mark = client.get_metadata([token], default=None)
+    if mark == _CANCELLED:
+        return Outcome(trial)
+    if mark is not None:
         return Outcome(trial, lost="its worker died")
-    client.set_metadata([token], True)
-    return _evaluate(objective, trial, _RemoteRun())
+    client.set_metadata([token], _RUNNING)
+    return _evaluate(objective, trial, _RemoteRun(client, token))
 
 
 class Dask:
@@ -151,7 +167,8 @@ class Dask:
         client: a ``distributed.Client``, or a scheduler's address.
         size: evaluations in flight; by default as many as the cluster has threads.
 
-    A trial whose worker dies becomes LOST; it is never run a second time behind the study's back.
+    A trial whose worker dies becomes LOST; it is never run a second time behind the study's back. Of its `Run` an evaluation
+    sees ``cancelled``; ``deadline`` is None there, and ``report`` always says to go on.
     """
 
     def __init__(self, client: Any, size: int | None = None) -> None:
@@ -161,7 +178,7 @@ class Dask:
         threads = sum(self._client.nthreads().values())
         self.size = _check_size(threads if size is None else size)
         self._completed = distributed.as_completed(loop=self._client.loop)
-        self._trials: dict[str, Trial] = {}
+        self._flying: dict[str, tuple[Trial, Run]] = {}
         self._start = time.monotonic()
 
     def submit(self, objective: Objective, trial: Trial, run: Run) -> None:
@@ -170,12 +187,15 @@ class Dask:
         token = f"cloudbandit-{uuid.uuid4().hex}"  # a name on the cluster; no result depends on it
         pickled = need("cloudpickle", "dask", "the Dask pool").dumps(objective)
         future = self._client.submit(_evaluate_once, token, trial, pickled, key=token, pure=False, retries=0)
-        self._trials[future.key] = trial
+        self._flying[future.key] = (trial, run)
         self._completed.add(future)
 
     def wait(self) -> list[Outcome]:
+        for token, (_, run) in self._flying.items():
+            if run.cancelled:
+                self._client.set_metadata([token], _CANCELLED)
         future = next(self._completed)
-        trial = self._trials.pop(future.key)
+        trial, _ = self._flying.pop(future.key)
         if future.status == "finished":
             outcome: Outcome = future.result()
             return [outcome]

@@ -10,6 +10,7 @@ from __future__ import annotations
 import contextlib
 import itertools
 import json
+import logging
 import secrets
 import time
 from collections.abc import Callable, Iterator
@@ -22,11 +23,20 @@ from sqlalchemy import exc
 
 from cloudbandit.core import store_schema as schema
 from cloudbandit.core.database import Database
-from cloudbandit.core.errors import StoreBusyError, StoreCorruptError, StoreUnreachableError, StudyTakenError
+from cloudbandit.core.errors import (
+    StoreBusyError,
+    StoreCorruptError,
+    StoreFullError,
+    StoreUnreachableError,
+    StudyTakenError,
+)
+from cloudbandit.core.masking import masked_json
 from cloudbandit.core.trial import Candidate, Result, Status, Trial
 
+log = logging.getLogger("cloudbandit")
+
 WRITE_LIMIT_S = 120.0
-"""A write that finds the store locked or its server gone is tried again for so long, while the result is kept in memory."""
+"""A write that finds the store locked, full, or its server gone is tried again for so long; the result is kept in memory."""
 _FIRST_PAUSE_S, _LONGEST_PAUSE_S = 0.05, 2.0
 _ADVISORY = 737304
 
@@ -43,18 +53,57 @@ class StoredTrial:
     clock_s: float
 
 
-def finished(database: Database, study: int, number: int | None = None) -> list[StoredTrial]:
-    """The finished trials of a study in the order told, or one of them.
+@dataclass(frozen=True, slots=True)
+class Totals:
+    """Of the finished trials of a study: how many, and what they and their hosts cost."""
+
+    trials: int
+    spent_usd: float
+    hosts_usd: float
+
+
+def finished(database: Database, study: int, number: int | None = None, last: int | None = None) -> list[StoredTrial]:
+    """The finished trials of a study in the order told: all, one, or the latest.
 
     Raises:
         StoreCorruptError: a row that no cloudbandit wrote.
     """
-    query = sa.select(schema.trials).where(schema.trials.c.study_id == study, schema.trials.c.told.is_not(None))
+    query = _finished(study).order_by(schema.trials.c.told.desc())
     if number is not None:
         query = query.where(schema.trials.c.number == number)
+    if last is not None:
+        query = query.limit(last)
     with database.read() as connection:
-        rows = connection.execute(query.order_by(schema.trials.c.told)).all()
-    return [_stored(database, row) for row in rows]
+        rows = connection.execute(query).all()
+    return [_stored(database, row) for row in reversed(rows)]
+
+
+def each_finished(database: Database, study: int) -> Iterator[StoredTrial]:
+    """The same one by one: a transaction per ten thousand, so that a slow reader holds none open."""
+    told = schema.trials.c.told
+    after = -1
+    while True:
+        with database.read() as connection:
+            rows = connection.execute(_finished(study).where(told > after).order_by(told).limit(10_000)).all()
+        if not rows:
+            return
+        after = rows[-1].told
+        for row in rows:
+            yield _stored(database, row)
+
+
+def totals(database: Database, study: int) -> Totals:
+    """Of all finished trials."""
+    c = schema.trials.c
+    sums = sa.func.count(), sa.func.sum(c.spent_usd), sa.func.sum(c.hosts_usd)
+    query = sa.select(*sums).where(c.study_id == study, c.told.is_not(None))
+    with database.read() as connection:
+        trials, spent_usd, hosts_usd = connection.execute(query).one()
+    return Totals(trials, spent_usd or 0.0, hosts_usd or 0.0)
+
+
+def _finished(study: int) -> sa.Select[Any]:
+    return sa.select(schema.trials).where(schema.trials.c.study_id == study, schema.trials.c.told.is_not(None))
 
 
 def in_flight(database: Database, study: int) -> list[Trial]:
@@ -81,7 +130,7 @@ def _stored(database: Database, row: Any) -> StoredTrial:
 def _readable(database: Database, row: Any) -> Iterator[None]:
     try:
         yield
-    except (ValueError, TypeError, KeyError, AttributeError) as error:
+    except (ValueError, TypeError, KeyError, AttributeError, OverflowError, RecursionError) as error:
         raise StoreCorruptError(
             f"trial {row.number} in {database.url} is damaged ({type(error).__name__}: {error}). "
             "Cure: restore the store from a backup; it was left as it is"
@@ -160,7 +209,7 @@ class StudyRecord:
             )
 
     def _write(self, work: Callable[[sa.Connection], object], *, check: bool = True) -> None:
-        """A transaction, tried again while the store is locked or its server gone, at most for `WRITE_LIMIT_S`."""
+        """A transaction, tried again while the store is locked, full, or its server gone, at most for `WRITE_LIMIT_S`."""
         until, pause = time.monotonic() + WRITE_LIMIT_S, _FIRST_PAUSE_S
         while True:
             try:
@@ -170,9 +219,11 @@ class StudyRecord:
                         self._check_claim(connection)
                     work(connection)
                 return
-            except (StoreBusyError, StoreUnreachableError):
+            except (StoreBusyError, StoreFullError, StoreUnreachableError) as error:
                 if time.monotonic() >= until:
                     raise
+                if pause == _FIRST_PAUSE_S:
+                    log.warning("%s; trying again for %g s, nothing is lost meanwhile", error, WRITE_LIMIT_S)
                 time.sleep(pause)
                 pause = min(2 * pause, _LONGEST_PAUSE_S)
 
@@ -237,7 +288,7 @@ class StudyRecord:
                 clock_s=clock_s,
                 spent_usd=result.spent_usd,
                 hosts_usd=result.hosts_usd,
-                result=json.dumps(result.to_dict(), allow_nan=False),
+                result=masked_json(result.to_dict()),
             )
         )
 

@@ -14,6 +14,7 @@ import msgspec
 from msgspec import Meta, structs
 
 from cloudbandit.core.errors import CloudBanditError, hint
+from cloudbandit.core.files import read_text
 
 T = TypeVar("T", bound=msgspec.Struct)
 
@@ -40,13 +41,12 @@ def parse(path: Path, missing: str, error: type[CloudBanditError]) -> dict[str, 
         missing: what to say where there is no such file.
 
     Raises:
-        CloudBanditError: of the type ``error``: there is no such file, or it is no TOML.
+        CloudBanditError: of the type ``error``: there is no such file, it cannot be read, or it is no TOML.
     """
+    text = read_text(path, missing, error)
     try:
-        return tomllib.loads(path.read_text(encoding="utf-8"))
-    except FileNotFoundError:
-        raise error(missing) from None
-    except (tomllib.TOMLDecodeError, UnicodeDecodeError) as wrong:
+        return tomllib.loads(text)
+    except (ValueError, RecursionError) as wrong:  # TOMLDecodeError is a ValueError
         raise error(f"{path} is not TOML: {wrong}") from wrong
 
 

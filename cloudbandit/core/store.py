@@ -10,7 +10,7 @@ from __future__ import annotations
 
 import json
 import time
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -25,7 +25,8 @@ from cloudbandit.core.errors import (
     StudyMismatchError,
     UnknownNameError,
 )
-from cloudbandit.core.record import StoredTrial, StudyRecord
+from cloudbandit.core.masking import masked_data
+from cloudbandit.core.record import StoredTrial, StudyRecord, Totals
 from cloudbandit.core.trial import Trial
 
 _WHERE_KNOWN = "where_known"
@@ -99,9 +100,17 @@ class Store:
         """What a resumed study must agree with."""
         return self._json(name, "identity")
 
-    def trials(self, name: str) -> list[StoredTrial]:
-        """The finished trials of a study, in the order in which they were told."""
-        return record.finished(self._database, int(self._study(name).id))
+    def trials(self, name: str, last: int | None = None) -> list[StoredTrial]:
+        """The finished trials of a study, or the ``last`` of them, in the order in which they were told."""
+        return record.finished(self._database, int(self._study(name).id), last=last)
+
+    def each_trial(self, name: str) -> Iterator[StoredTrial]:
+        """The same one by one, for more of them than fit into memory."""
+        return record.each_finished(self._database, int(self._study(name).id))
+
+    def totals(self, name: str) -> Totals:
+        """How many finished trials a study has, and what they cost."""
+        return record.totals(self._database, int(self._study(name).id))
 
     def trial(self, name: str, number: int) -> StoredTrial | None:
         """One finished trial; None where there is none of that number."""
@@ -127,6 +136,11 @@ class Store:
                 f"the {column} of the study {name!r} in {self.url} is damaged ({error}). "
                 "Cure: restore the store from a backup; it was left as it is"
             ) from error
+        if not isinstance(found, dict):
+            raise StoreCorruptError(
+                f"the {column} of the study {name!r} in {self.url} is a {type(found).__name__}, not an object. "
+                "Cure: restore the store from a backup; it was left as it is"
+            )
         return found
 
     def open(
@@ -140,16 +154,16 @@ class Store:
 
         Args:
             identity: what must be the same when the study is resumed (domain, goal, optimizer, seed).
-            spec: kept for `spec`; that of the latest run counts.
+            spec: kept for `spec`, passwords masked; that of the latest run counts.
             where_known: what must be the same too, where both the stored study and this one know it (machine, engine version).
 
         Raises:
             StoreBusyError: another process runs this study.
             StudyMismatchError: the stored study was about something else.
         """
-        wanted = json.loads(json.dumps(dict(identity)))
-        known = json.loads(json.dumps({k: v for k, v in (where_known or {}).items() if v is not None}))
-        text = json.dumps(dict(spec or {}))
+        wanted = masked_data(json.loads(json.dumps(dict(identity))))
+        known = masked_data(json.loads(json.dumps({k: v for k, v in (where_known or {}).items() if v is not None})))
+        text = json.dumps(masked_data(dict(spec or {})))
         kept = json.dumps(wanted | ({_WHERE_KNOWN: known} if known else {}))
         values = {"name": name, "identity": kept, "spec": text, "created_at": time.time()}
         with self._database.write() as connection:
@@ -157,6 +171,8 @@ class Store:
             connection.execute(insert.on_conflict_do_nothing(index_elements=["name"]))
         stored = self.identity(name)
         then = stored.pop(_WHERE_KNOWN, {})
+        if "budget" not in wanted:
+            stored.pop("budget", None)  # replays once had it there; a larger budget goes on with a study
         both = then.keys() & known.keys()
         stored, now = stored | {k: then[k] for k in both}, wanted | {k: known[k] for k in both}
         differing = [k for k in {**stored, **now} if stored.get(k) != now.get(k)]

@@ -19,6 +19,7 @@ from cloudbandit.core.errors import DataError, UsageError
 from cloudbandit.core.fleet import USD_PER_H, FleetGoal
 from cloudbandit.core.goal import MAX_FAILURE_RATE, SLO, Goal, SLOGoal
 from cloudbandit.core.metrics import resolve_metric
+from cloudbandit.core.outputs import check_folder
 from cloudbandit.core.pools import Serial
 from cloudbandit.core.protocols import Provider
 from cloudbandit.core.report import Report
@@ -102,7 +103,7 @@ class LiveStudy:
 
     @property
     def name(self) -> str:
-        return str(self.spec["study"]["name"])
+        return str(self.spec["study"].get("name", "study"))
 
     def engine_version(self) -> str:
         """What is installed where trials will run, as far as that can be asked free of charge; else empty. What would stop every
@@ -126,6 +127,8 @@ class LiveStudy:
 
     def run(self, store: Store | None, on_trial: Callable[[Observation], None] | None = None) -> Report:
         """Run, or go on where the store says it stopped."""
+        if self.objective.benchmark.keep is not None:
+            check_folder(self.objective.benchmark.keep, "study.keep_records")
         self.objective.store_id = secrets.token_hex(4) if store is None else store.id
         pool = Serial()
         try:
@@ -166,7 +169,8 @@ def _stable(spec: Mapping[str, Any]) -> str:
 
 def _where_known(machine: Mapping[str, Any]) -> dict[str, Any]:
     """Of what was described when the study ran: trials of another machine or engine are another study's."""
-    return {key: machine.get(key) or None for key in ("engine", "cpu", "cores", "accelerators")}
+    known = {key: machine.get(key) for key in ("engine", "cpu", "cores", "accelerators")}
+    return {key: value for key, value in known.items() if value not in (None, "")}  # no accelerators: that is known
 
 
 def _goal(study: StudySection, loads: Sequence[Load], request_slos: Sequence[str]) -> Goal:

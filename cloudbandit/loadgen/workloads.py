@@ -5,7 +5,6 @@ A `Workload` draws requests; a load (`Closed` or `Open`) says when they are sent
 
 from __future__ import annotations
 
-import csv
 import math
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -18,6 +17,7 @@ import numpy as np
 import numpy.typing as npt
 
 from cloudbandit.core.errors import DataError, UsageError
+from cloudbandit.core.files import read_csv
 
 Ints = npt.NDArray[np.int64]
 Floats = npt.NDArray[np.float64]
@@ -94,6 +94,7 @@ def _at_least_one(*lengths: float) -> None:
         raise UsageError(f"lengths are numbers of tokens ≥ 1, got {', '.join(map(str, lengths))}")
 
 
+_LONGEST = 1_000_000_000
 _COLUMNS = {
     "at": ("at_s", "TIMESTAMP", "timestamp"),
     "input": ("input_tokens", "ContextTokens", "input_length"),
@@ -103,31 +104,24 @@ _COLUMNS = {
 
 def _rows(path: str | Path, *, timed: bool = False) -> list[tuple[float, int, int]]:
     path = Path(path).expanduser()
-    try:
-        with path.open(newline="", encoding="utf-8") as file:
-            reader = csv.DictReader(file)
-            found = {
-                k: next((c for c in names if c in (reader.fieldnames or ())), None) for k, names in _COLUMNS.items()
-            }
-            missing = [k for k in (("at", "input", "output") if timed else ("input", "output")) if found[k] is None]
-            if missing:
-                raise DataError(
-                    f"{path} lacks {', '.join(' or '.join(_COLUMNS[k]) for k in missing)}; it has {reader.fieldnames}"
-                )
-            out = []
-            for line, row in enumerate(reader, start=2):
-                try:
-                    at = _seconds(row[found["at"]]) if timed and found["at"] else 0.0
-                    pair = int(float(row[found["input"] or ""])), int(float(row[found["output"] or ""]))
-                except (TypeError, ValueError):
-                    raise DataError(f"{path} line {line}: {row} is not a time and two whole numbers") from None
-                if min(pair) < 1:
-                    raise DataError(f"{path} line {line}: lengths must be ≥ 1, got {pair}")
-                out.append((at, *pair))
-    except FileNotFoundError:
-        raise DataError(f"there is no file at {path}") from None
-    if not out:
+    rows = read_csv(path, (), f"there is no file at {path}", DataError)
+    if not rows:
         raise DataError(f"{path} holds no request")
+    columns = list(rows[0][1])
+    found = {k: next((c for c in names if c in columns), None) for k, names in _COLUMNS.items()}
+    missing = [k for k in (("at", "input", "output") if timed else ("input", "output")) if found[k] is None]
+    if missing:
+        raise DataError(f"{path} lacks {', '.join(' or '.join(_COLUMNS[k]) for k in missing)}; it has {columns}")
+    out = []
+    for line, row in rows:
+        try:
+            at = _seconds(row[found["at"]]) if timed and found["at"] else 0.0
+            pair = int(float(row[found["input"] or ""])), int(float(row[found["output"] or ""]))
+        except (ValueError, OverflowError):
+            raise DataError(f"{path} line {line}: {row} is not a time and two whole numbers") from None
+        if not (math.isfinite(at) and min(pair) >= 1 and max(pair) <= _LONGEST):
+            raise DataError(f"{path} line {line}: lengths must be ≥ 1 and ≤ {_LONGEST}, times finite; got {at}, {pair}")
+        out.append((at, *pair))
     return out
 
 

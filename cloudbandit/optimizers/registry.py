@@ -301,6 +301,13 @@ def make_factory(name: str, budget: int | None = None, *, growth: float = 2.0) -
     raise UnknownNameError("optimizer", name, known, "Or write path.py:Class for one of your own.")
 
 
+def is_file(name: str) -> bool:
+    """Whether the name stands for code in a file (``path.py:Class``, or CloudBandit around it), not for what is installed."""
+    while name.startswith(f"{BANDIT}:"):
+        name = name.partition(":")[2]
+    return ".py:" in name and name not in BUILT_IN and name not in _plugins()
+
+
 def history_of(name: str) -> str:
     """What the optimizer must be told of other workloads; see `Entry.history`."""
     while name.startswith(f"{BANDIT}:"):

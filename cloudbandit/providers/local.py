@@ -19,7 +19,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import BinaryIO
 
-from cloudbandit.core.errors import UsageError
+from cloudbandit.core.errors import HostLost, UsageError
 from cloudbandit.core.offer import Bill, Offer, Tariff
 from cloudbandit.core.protocols import Finished
 from cloudbandit.providers import guard
@@ -157,7 +157,14 @@ class LocalHost:
         self.closed = False
 
     def path(self, remote: str) -> Path:
-        """Where a path of this host lies."""
+        """Where a path of this host lies.
+
+        Raises:
+            HostLost: the host's folder was removed.
+            UsageError: the path leaves it.
+        """
+        if not self.closed and not self.folder.is_dir():
+            raise HostLost(f"the folder {self.folder} of a host was removed while a trial used it")
         path = (self.folder / remote).resolve()
         if not path.is_relative_to(self.folder.resolve()):
             raise UsageError(f"{remote!r} leaves the host's folder")
@@ -165,14 +172,15 @@ class LocalHost:
 
     def run(self, argv: Sequence[str], *, timeout_s: float, env: Mapping[str, str] | None = None) -> Finished:
         """Run to the end; a program that takes longer is stopped, and its code is None."""
-        log = self.folder / f"run-{len(self._processes)}.log"
-        process = self.start(argv, env=env, log=log.name, grace_s=_RUN_GRACE_S)
+        log = f"run-{len(self._processes)}.log"
+        process = self.start(argv, env=env, log=log, grace_s=_RUN_GRACE_S)
         try:
             code: int | None = process._guard.wait(timeout_s)
         except subprocess.TimeoutExpired:
             code = None
         finally:
             process.stop()
+        self.path(log)  # a program whose folder is gone has failed for that
         return Finished(code, process.tail(200))
 
     def start(

@@ -11,6 +11,7 @@ from dataclasses import asdict
 from pathlib import Path
 
 from cloudbandit.core.errors import UsageError
+from cloudbandit.core.outputs import check_file, check_folder
 from cloudbandit.replay.cells import Cell, FrontRun, Outcome, Run
 from cloudbandit.tables.table import Table
 
@@ -52,13 +53,16 @@ def read(path: Path | None) -> dict[str, Outcome]:
     if path is None or not path.exists():
         return {}
     out = {}
-    lines = path.read_text(encoding="utf-8").splitlines()
+    try:
+        lines = path.read_text(encoding="utf-8").splitlines()
+    except (OSError, UnicodeDecodeError) as error:
+        raise UsageError(f"{path} is no checkpoint ({error}); cure: name another checkpoint file") from error
     for number, text in enumerate(lines, start=1):
         try:
             data = json.loads(text)
             runs = tuple((FrontRun if "hypervolume_share" in run else Run)(**run) for run in data["runs"])
             key, outcome = data["key"], Outcome(runs, data["suggest_s"])
-        except (ValueError, KeyError, TypeError) as error:
+        except (ValueError, KeyError, TypeError, RecursionError) as error:
             if number == len(lines):
                 continue  # cut short by a crash: that cell is computed again
             raise UsageError(f"{path} line {number} is no finished cell; cure: name another checkpoint file") from error
@@ -68,11 +72,16 @@ def read(path: Path | None) -> dict[str, Outcome]:
 
 @contextlib.contextmanager
 def append(path: Path | None) -> Iterator[Callable[[str], None]]:
-    """Adds lines that are durable when the call returns."""
+    """Adds lines that are durable when the call returns.
+
+    Raises:
+        UsageError: the file cannot be written.
+    """
     if path is None:
         yield lambda text: None
         return
-    path.parent.mkdir(parents=True, exist_ok=True)
+    check_folder(path.parent, "the checkpoint")
+    check_file(path, "the checkpoint")
     if path.exists() and not path.read_bytes().endswith(b"\n"):  # a line cut short by a crash
         kept = path.read_bytes()
         path.write_bytes(kept[: kept.rfind(b"\n") + 1])

@@ -283,7 +283,7 @@ class Task:
         if kind != "others":
             return {}
         goal = (self.minimize, self.maximize, self.slos, self.failures, self.max_failure_rate)
-        key = (id(self.table), goal, self.workload)
+        key = (self.table, goal, self.workload)  # which keeps the table: an id may be another table's later
         if key not in _histories:
             everything = _everything(self.table, *goal)
             others = {name: told for name, told in everything.items() if name != self.workload}
@@ -341,14 +341,14 @@ def replay(
         budget: an int means trials.
         facts: which of the table's facts the optimizer is told: ``"all"``, ``"none"``, or names.
         workers: evaluations in flight.
-        store, name, spec: see `Study`.
+        store, name, spec: see `Study`; a larger budget goes on with a stored study.
         on_study: shown the study before it runs, e.g. to print its schedule.
     """
     if seed < 0:
         raise UsageError(f"a seed must be an int ≥ 0, got {seed}")
     budget = Budget.of(budget)
     method = optimizer if isinstance(optimizer, Method) else Method.of(optimizer)
-    identity = {"optimizer": method.label, "budget": budget.trials, "workers": workers, **turned(task.goal)}
+    identity = {"optimizer": method.label, "workers": workers, **turned(task.goal)}
     study = Study(
         task.objective.domain,
         task.objective,

@@ -7,8 +7,10 @@ from pathlib import Path
 from typing import Any
 
 from cloudbandit.core.errors import UsageError, need
+from cloudbandit.core.outputs import check_file
 
 COLOURS = ("#0072B2", "#D55E00", "#009E73", "#CC79A7", "#E69F00", "#56B4E9", "#000000", "#999999")  # Okabe & Ito
+_ENDINGS = (".png", ".svg", ".pdf")
 
 
 def figure_of(width: float, height: float, columns: int = 1) -> tuple[Any, Any]:
@@ -22,6 +24,22 @@ def figure_of(width: float, height: float, columns: int = 1) -> tuple[Any, Any]:
 
     figure = Figure(figsize=(width, height), layout="constrained")
     return figure, figure.subplots(1, columns)
+
+
+def check_figure(path: Path, what: str) -> None:
+    """A figure can be drawn into the file; for before the work that it will show.
+
+    Args:
+        what: names the option in messages.
+
+    Raises:
+        UsageError: another ending than png, svg or pdf, or the file cannot be written.
+        MissingExtraError: matplotlib is not installed.
+    """
+    if path.suffix.lower() not in _ENDINGS:
+        raise UsageError(f"{what} is {path}; a figure's file ends in {', '.join(_ENDINGS)}")
+    check_file(path, what)
+    need("matplotlib", "plot", "drawing a figure")
 
 
 def save(figure: Any, path: Path) -> None:

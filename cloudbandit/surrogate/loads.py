@@ -20,6 +20,7 @@ from cloudbandit.catalogue.offers import ServingOffer
 from cloudbandit.core.bundled import bundled
 from cloudbandit.core.curve import USERS, LoadCurve, excess
 from cloudbandit.core.errors import DataError, UnknownNameError, UsageError
+from cloudbandit.core.files import read_csv, read_json
 from cloudbandit.core.fleet import SERVING, metric_name
 from cloudbandit.core.metrics import DICTIONARY, FAILURES, STATISTICS, stand_in
 
@@ -30,6 +31,7 @@ that fail beyond those that fail with a single user, i.e. for want of capacity."
 LOADS = (1, 2, 4, 8, 16, 32, 64, 128)
 """Concurrent users of one engine that were measured."""
 _CONTRADICTION = 1.5
+_MOST = 1_000_000
 
 Floats = npt.NDArray[np.float64]
 
@@ -187,49 +189,73 @@ def read_measurements(path: str | Path, model: str, gpus: dict[str, GPU] | None 
     Raises:
         DataError: the file cannot be read, a column is missing, or two rows contradict each other; the message says which.
     """
-    import pandas as pd
-
     path = Path(path).expanduser()
-    try:
-        frame = pd.DataFrame(json.loads(path.read_text())) if path.suffix == ".json" else pd.read_csv(path)
-    except FileNotFoundError:
-        raise DataError(f"there are no measurements at {path}") from None
-    except (ValueError, OSError) as error:
-        raise DataError(f"{path} cannot be read: {error}") from None
-    missing = [c for c in ("gpu", "gpus", "users") if c not in frame.columns]
+    rows = _measured_rows(path)
+    columns = list(dict.fromkeys(c for _, row in rows for c in row))
+    missing = [c for c in ("gpu", "gpus", "users") if c not in columns]
     if missing:
         raise DataError(
             f"{path} lacks {', '.join(missing)}; it needs gpu, gpus, users, and metrics such as nttft_p50_ms"
         )
     named: dict[str, str] = {}
-    for column in map(str, frame.columns):
+    for column in columns:
         try:
             named[column] = metric_name(column)
         except UnknownNameError:
             continue
     if not named:
+        raise DataError(f"{path} has no metric; its columns are {', '.join(columns)}; known: {', '.join(METRICS)}")
+    return merged([_test(f"{path} {where}", row, named, model, gpus) for where, row in rows])
+
+
+def _measured_rows(path: Path) -> list[tuple[str, Mapping[str, Any]]]:
+    """Where each stands, and its values by column."""
+    missing = f"there are no measurements at {path}"
+    if path.suffix != ".json":
+        return [(f"line {line}", row) for line, row in read_csv(path, (), missing, DataError)]
+    listed = read_json(path, missing, DataError)
+    if not (isinstance(listed, list) and all(isinstance(row, dict) for row in listed)):
         raise DataError(
-            f"{path} has no metric; its columns are {', '.join(map(str, frame.columns))}; known: {', '.join(METRICS)}"
+            f"{path} holds no list of objects; it needs one per load test, with gpu, gpus, users, and metrics"
         )
-    tests = []
-    for line, (_, row) in enumerate(frame.iterrows(), start=2):
-        tests.append(_test(path, line, row, named, model, gpus))
-    return merged(tests)
+    return [(f"object {i}", row) for i, row in enumerate(listed, start=1)]
 
 
 def _test(
-    path: Path, line: int, row: Any, named: Mapping[str, str], model: str, gpus: dict[str, GPU] | None
+    where: str, row: Mapping[str, Any], named: Mapping[str, str], model: str, gpus: dict[str, GPU] | None
 ) -> LoadTest:
-    try:
-        users, count = float(row["users"]), float(row["gpus"])
-        if not (users >= 1 and count >= 1 and users == int(users) and count == int(count)):
-            raise ValueError
-        metrics = {metric: float(row[c]) for c, metric in named.items() if math.isfinite(float(row[c]))}
-    except (TypeError, ValueError):
-        raise DataError(f"{path} line {line}: users and gpus must be whole numbers ≥ 1, and metrics numbers") from None
-    if any(v < 0 for v in metrics.values()):
-        raise DataError(f"{path} line {line}: a metric is negative: {metrics}")
-    return LoadTest(model, Profile(find_gpu(str(row["gpu"]), gpus), int(count)), int(users), metrics)
+    def number(column: str) -> float | None:
+        """None where it is not known."""
+        value = row.get(column)
+        try:
+            found = math.nan if value is None or value == "" else float("x" if isinstance(value, bool) else value)
+        except (TypeError, ValueError, OverflowError):
+            found = math.inf
+        if found in (math.inf, -math.inf):
+            raise DataError(
+                f"{where}: {column} is {_short(value)}; it must be a finite number, or empty where it is not known"
+            )
+        return None if math.isnan(found) else found
+
+    counts = {}
+    for column in ("users", "gpus"):
+        value = number(column)
+        if value is None or not (1 <= value <= _MOST and value % 1 == 0):
+            raise DataError(
+                f"{where}: {column} is {_short(row.get(column))}; it must be a whole number from 1 to {_MOST}"
+            )
+        counts[column] = int(value)
+    metrics = {metric: value for column, metric in named.items() if (value := number(column)) is not None}
+    for metric, value in metrics.items():
+        if value < 0:
+            raise DataError(f"{where}: a metric is negative: {metric} is {value:g}")
+        if metric in FAILURES and value > 1:
+            raise DataError(f"{where}: {metric} is {value:g}; it is a share, at most 1")
+    return LoadTest(model, Profile(find_gpu(str(row.get("gpu")), gpus), counts["gpus"]), counts["users"], metrics)
+
+
+def _short(value: object) -> str:
+    return repr(value)[:80]
 
 
 def merged(tests: Iterable[LoadTest]) -> list[LoadTest]:

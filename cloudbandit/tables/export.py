@@ -8,6 +8,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 
 from cloudbandit.core.errors import TableError, need
+from cloudbandit.core.masking import masked, masked_data
 from cloudbandit.core.metrics import unit
 from cloudbandit.core.trial import Result, Trial, Value
 
@@ -39,7 +40,7 @@ def write_table(
 
     Args:
         runs: per workload its trials, in the order they ran. Their column ``order`` counts within the workload.
-        facts: of the machine, versions, …; written to ``machine.json``.
+        facts: of the machine, versions, …; written to ``machine.json``, passwords masked.
 
     Returns:
         the number of rows.
@@ -80,9 +81,11 @@ def write_table(
                 writer.writerow([workload, *row, f"{r.seconds:.6g}", *paid, *values])
     partial.replace(folder / "runs.csv")
     kinds = {p: _kind(p, [t.candidate.config[p] for t, _ in kept if p in t.candidate.config]) for p in params}
-    (folder / "table.toml").write_text(_manifest(folder.name, kinds, metrics, licence, source), encoding="utf-8")
+    (folder / "table.toml").write_text(
+        _manifest(folder.name, kinds, metrics, licence, masked(source)), encoding="utf-8"
+    )
     if facts:
-        (folder / "machine.json").write_text(json.dumps(facts, indent=1) + "\n", encoding="utf-8")
+        (folder / "machine.json").write_text(json.dumps(masked_data(facts), indent=1) + "\n", encoding="utf-8")
     return len(kept)
 
 
