@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 import shlex
 import sys
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
@@ -94,42 +94,6 @@ def aims(minimize: str | None, maximize: str | None) -> tuple[list[str], list[st
 def aim_text(minimize: Sequence[str], maximize: Sequence[str]) -> str:
     """As in titles: ``usd_per_h``, ``usd_per_h,ttft_ms``, ``usd_per_h,max:output_tok_per_s``."""
     return ",".join([*minimize, *(f"max:{m}" for m in maximize)])
-
-
-def print_numbers(
-    title: str, columns: Mapping[str, Sequence[str]], spare: Sequence[str], console: Console | None = None
-) -> None:
-    """A table whose numbers are never cut: where the terminal is narrow, headers are broken into lines, and then columns are
-    left out, the first of ``spare`` first. The first column is text, the others numbers."""
-    from rich.box import SIMPLE_HEAD
-    from rich.markup import escape
-    from rich.measure import Measurement
-    from rich.table import Table
-
-    console = console or out
-
-    def grid(left_out: Sequence[str], broken: bool) -> Table:
-        shown = {k: v for k, v in columns.items() if k not in left_out}
-        table = Table(title=escape(title), box=SIMPLE_HEAD, pad_edge=False, collapse_padding=True)
-        for i, name in enumerate(shown):
-            header = name.replace(" %", "\u00a0%").replace(" ", "\n") if broken else name
-            if i == 0:
-                table.add_column(header, overflow="fold", max_width=30)
-            else:
-                table.add_column(header, justify="right", no_wrap=True)
-        for row in zip(*shown.values(), strict=True):
-            table.add_row(*map(escape, row))
-        return table
-
-    tries = [([], False), *(([*spare[:n]], True) for n in range(len(spare) + 1))]
-    for left_out, broken in tries:
-        table = grid(left_out, broken)
-        endless = console.options.update(max_width=10_000)
-        if Measurement.get(console, endless, table).maximum <= console.width:
-            break
-    console.print(table)
-    if left_out := [name for name in left_out if name in columns]:
-        console.print(f"left out for want of width (--json has them): {', '.join(left_out)}", style="dim")
 
 
 def config_text(candidate: Candidate) -> str:

@@ -25,8 +25,8 @@ from cloudbandit.cli.common import (
     names,
     out,
     print_json,
-    print_numbers,
 )
+from cloudbandit.cli.grid import Column, print_table
 from cloudbandit.optimizers import DEFAULT, INNER
 
 if TYPE_CHECKING:
@@ -103,15 +103,18 @@ def compare(
     if json_:
         print_json({"rows": [row.to_dict() for row in rows]})
         return
-    print_numbers(f"{title}, seeds 0 … {seeds - 1}", *_columns(rows))
+    print_table(f"{title}, seeds 0 … {seeds - 1}", _columns(rows))
     resampled = "workloads" if rows[0].n > seeds else "the seeds of the one workload"
     out.print(f"interval: bootstrap over {resampled}; {_meaning(rows, production_runs, baseline)}", style="dim")
     if plot is not None:
         out.print(f"figure: {plot}")
 
 
-def _columns(rows: Sequence[CompareRow | FrontRow]) -> tuple[dict[str, list[str]], list[str]]:
-    """What is shown, and what of it may be left out, the first first."""
+_SPARE = ("its interval", "rank", "near %", "savings %", "right arm %", "median %", "ms/ask", "n")
+"""What of a comparison may be left out, the last first."""
+
+
+def _columns(rows: Sequence[CompareRow | FrontRow]) -> list[Column]:
     from cloudbandit.replay.rows import FrontRow
 
     told = [row.optimizer + (" *" if row.learns_from else "") for row in rows]
@@ -141,7 +144,8 @@ def _columns(rows: Sequence[CompareRow | FrontRow]) -> tuple[dict[str, list[str]
         "ms/ask": [f"{row.suggest_ms_median:.3f}" for row in rows],
         "n": [str(row.n) for row in rows],
     }
-    return columns, ["n", "ms/ask", "median %", "right arm %", "savings %", "near %", "rank", "its interval"]
+    spare = {name: i for i, name in enumerate(_SPARE, start=1)}
+    return [Column(name, cells, name == "optimizer", spare.get(name, 0)) for name, cells in columns.items()]
 
 
 def _meaning(rows: Sequence[CompareRow | FrontRow], production_runs: int, baseline: str | None) -> str:
@@ -167,10 +171,6 @@ def optimizers(json_: Json = False) -> None:
     if json_:
         print_json({"optimizers": [{"name": e.name, "summary": e.summary, "source": e.source} for e in found]})
         return
-    from rich.table import Table as Grid
-
-    grid = Grid("name", "what it does", "source", "extra")
-    grid.columns[0].no_wrap = True
-    for e in found:
-        grid.add_row(e.name, e.summary, e.source, e.extra)
-    out.print(grid)
+    columns = {"name": [e.name for e in found], "what it does": [e.summary for e in found]}
+    columns |= {"source": [e.source for e in found], "extra": [e.extra for e in found]}
+    print_table("", [Column(name, cells, text=True) for name, cells in columns.items()])

@@ -6,6 +6,8 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from cloudbandit.cli.common import config_text, err, out
+from cloudbandit.cli.grid import Column, pairs, print_table
+from cloudbandit.core.report import tally
 
 if TYPE_CHECKING:
     from cloudbandit.core.report import Report
@@ -45,10 +47,9 @@ def print_schedule(study: Study) -> None:
 
 
 def print_report(task: Task, report: Report, plot: Path | None) -> None:
-    from rich.table import Table as Grid
     from rich.text import Text
 
-    grid = Grid(show_header=False, box=None, pad_edge=False)
+    grid = pairs()
     incumbent = report.incumbent
     if incumbent is None:
         out.print(f"[bold red]{stop_reason(task, report)}[/]")
@@ -70,8 +71,7 @@ def print_report(task: Task, report: Report, plot: Path | None) -> None:
         above, side = regret(task, report), "below" if task.maximize else "above"
         grid.add_row("regret", f"{above:.1f} % {side} the table's optimum ({task.metric} = {task.best_value:.4g})")
         grid.add_row("at random", f"{task.random_regret_percent:.1f} % {side} it, the mean over all configs")
-    failed = sum(o.result.status != "ok" for o in report.observations)
-    grid.add_row("trials", f"{report.evaluations} of {len(task.objective.domain)} configs, {failed} of them failed")
+    grid.add_row("trials", f"{tally(report.observations)}; there are {len(task.objective.domain)} configs")
     grid.add_row("spent", f"{report.spent_usd:.4g} USD, {report.elapsed_s:.0f} s of trials")
     sources = {o.result.source for o in report.observations}
     grid.add_row("source", "estimates" if task.table.manifest.estimates else ", ".join(sorted(sources)))
@@ -83,18 +83,10 @@ def print_report(task: Task, report: Report, plot: Path | None) -> None:
 
 def _print_front(report: Report, task: Task) -> None:
     """What no other trial beats in every objective, the best in the first objective first."""
-    from rich.box import SIMPLE_HEAD
-    from rich.table import Table as Grid
-    from rich.text import Text
-
-    grid = Grid(title="the front: no trial beats these in every objective", box=SIMPLE_HEAD, pad_edge=False)
-    metrics = [*task.goal.metrics, *(slo.metric for slo in task.goal.slos if slo.metric not in task.goal.metrics)]
-    for name in dict.fromkeys(metrics):
-        grid.add_column(name if len(name) <= 12 else name.replace("_per_", "\n_per_"), justify="right", no_wrap=True)
-    grid.add_column("config", overflow="fold")
-    for o in report.front:
-        grid.add_row(*(f"{o.result.metrics[m]:.4g}" for m in dict.fromkeys(metrics)), Text(named(o)))
-    out.print(grid)
+    aimed_at = list(dict.fromkeys([*task.goal.metrics, *(slo.metric for slo in task.goal.slos)]))
+    columns = [Column(m, [f"{o.result.metrics[m]:.4g}" for o in report.front]) for m in aimed_at]
+    columns.append(Column("config", [named(o) for o in report.front], text=True))
+    print_table("the front: no trial beats these in every objective", columns)
 
 
 def named(o: Observation) -> str:
