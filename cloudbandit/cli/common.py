@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 from rich.console import Console
 
+from cloudbandit.cli import complete
 from cloudbandit.core.errors import UsageError
 
 if TYPE_CHECKING:
@@ -24,7 +25,6 @@ app = typer.Typer(
     help="Find the cheapest configuration across clouds that meets your SLOs, in few paid trials.",
     no_args_is_help=True,
     pretty_exceptions_enable=False,
-    add_completion=False,
 )
 table_app = typer.Typer(help="Recorded tables.", no_args_is_help=True)
 app.add_typer(table_app, name="table")
@@ -34,22 +34,48 @@ err = Console(stderr=True)
 out = Console(width=_WIDE)
 
 TableArgument = Annotated[
-    str, typer.Argument(metavar="TABLE", help="A registered table, or a folder with a table.toml.")
+    str,
+    typer.Argument(
+        metavar="TABLE",
+        help="A registered table, or a folder with a table.toml.",
+        autocompletion=complete.one_of(complete.tables),
+    ),
 ]
-Minimize = Annotated[str | None, typer.Option("--minimize", metavar="A,B", help="The metric to minimise, or several.")]
+_METRICS = complete.list_of(complete.metrics)
+Minimize = Annotated[
+    str | None,
+    typer.Option("--minimize", metavar="A,B", help="The metric to minimise, or several.", autocompletion=_METRICS),
+]
 Maximize = Annotated[
-    str | None, typer.Option("--maximize", metavar="A,B", help="The metric to maximise, or several; beside --minimize.")
+    str | None,
+    typer.Option(
+        "--maximize",
+        metavar="A,B",
+        help="The metric to maximise, or several; beside --minimize.",
+        autocompletion=_METRICS,
+    ),
 ]
 Facts = Annotated[
     str, typer.Option("--facts", metavar="A,B", help="What the optimizer is told beforehand: all, none, or names.")
 ]
-Slo = Annotated[list[str] | None, typer.Option("--slo", metavar="SLO", help='E.g. "ttft_ms<=500"; repeatable.')]
+Slo = Annotated[
+    list[str] | None,
+    typer.Option(
+        "--slo",
+        metavar="SLO",
+        help='E.g. "ttft_ms<=500"; repeatable.',
+        autocompletion=complete.one_of(complete.metrics),
+    ),
+]
 Failures = Annotated[
     str, typer.Option("--failures", help="strict: a failed run is failed; recorded: its value counts.")
 ]
 Json = Annotated[bool, typer.Option("--json", help="One JSON object on standard output.")]
 StoreOption = Annotated[str | None, typer.Option("--store", metavar="URL", help="A file, or postgresql://…")]
-StudyName = Annotated[str | None, typer.Option("--study", help="The study's name in the store.")]
+StudyName = Annotated[
+    str | None,
+    typer.Option("--study", help="The study's name in the store.", autocompletion=complete.one_of(complete.studies)),
+]
 Plot = Annotated[Path | None, typer.Option("--plot", metavar="FILE", help="Write a figure (png, svg, pdf).")]
 
 
@@ -73,6 +99,11 @@ def print_go_on(url: str, study: str) -> None:
     """After Ctrl-C: how to resume, on one line that can be copied."""
     line = f"cloudbandit resume --store {shlex.quote(url)} --study {shlex.quote(study)}"
     err.print(f"stopped; go on with: {line}", markup=False, highlight=False, soft_wrap=True)
+
+
+def this_command(argv: Sequence[str] | None) -> str:
+    """The command line that is running, to be copied; ``argv``: what `cloudbandit.cli.main` was given."""
+    return shlex.join(["cloudbandit", *(sys.argv[1:] if argv is None else argv)])
 
 
 def print_json(data: Any) -> None:

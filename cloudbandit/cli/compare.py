@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
+from cloudbandit.cli import complete
 from cloudbandit.cli.common import (
     Facts,
     Failures,
@@ -25,6 +26,7 @@ from cloudbandit.cli.common import (
     names,
     out,
     print_json,
+    this_command,
 )
 from cloudbandit.cli.grid import Column, print_table
 from cloudbandit.optimizers import DEFAULT, INNER
@@ -35,13 +37,24 @@ if TYPE_CHECKING:
 
 @app.command()
 def compare(
+    context: typer.Context,
     table: TableArgument,
     minimize: Minimize = None,
     maximize: Maximize = None,
-    optimizers: Annotated[str, typer.Option("--optimizers", help="Comma-separated.")] = f"random,{INNER},{DEFAULT}",
+    optimizers: Annotated[
+        str,
+        typer.Option("--optimizers", help="Comma-separated.", autocompletion=complete.list_of(complete.optimizers)),
+    ] = f"random,{INNER},{DEFAULT}",
     budgets: Annotated[str, typer.Option("--budgets", help="Comma-separated trials.")] = "11,22,33",
     seeds: Annotated[int, typer.Option("--seeds", help="Runs per workload, seeds 0 … N−1.")] = 10,
-    workloads: Annotated[str | None, typer.Option("--workloads", help="Comma-separated; all by default.")] = None,
+    workloads: Annotated[
+        str | None,
+        typer.Option(
+            "--workloads",
+            help="Comma-separated; all by default.",
+            autocompletion=complete.list_of(complete.workloads),
+        ),
+    ] = None,
     slo: Slo = None,
     failures: Failures = "strict",
     facts: Facts = "all",
@@ -68,27 +81,31 @@ def compare(
 
     lower, higher = aims(minimize, maximize)
     left_out: dict[str, str] = {}
-    with Progress(console=err, transient=True, disable=json_ and not err.is_terminal) as progress:
-        bar = progress.add_task("comparing", total=None)
-        rows = compare_rows(
-            table,
-            lower,
-            names(optimizers),
-            counts(budgets, "--budgets"),
-            seeds,
-            maximize=higher,
-            slos=slo or [],
-            workloads=names(workloads) if workloads else None,
-            failures=failures,  # type: ignore[arg-type]
-            facts=facts,
-            jobs=jobs,
-            scheduler=scheduler,
-            checkpoint=checkpoint,
-            baseline=baseline,
-            production_runs=production_runs,
-            on_cell=lambda done, total: progress.update(bar, completed=done, total=total),
-            on_left_out=left_out.__setitem__,
-        )
+    try:
+        with Progress(console=err, transient=True, disable=json_ and not err.is_terminal) as progress:
+            bar = progress.add_task("comparing", total=None)
+            rows = compare_rows(
+                table,
+                lower,
+                names(optimizers),
+                counts(budgets, "--budgets"),
+                seeds,
+                maximize=higher,
+                slos=slo or [],
+                workloads=names(workloads) if workloads else None,
+                failures=failures,  # type: ignore[arg-type]
+                facts=facts,
+                jobs=jobs,
+                scheduler=scheduler,
+                checkpoint=checkpoint,
+                baseline=baseline,
+                production_runs=production_runs,
+                on_cell=lambda done, total: progress.update(bar, completed=done, total=total),
+                on_left_out=left_out.__setitem__,
+            )
+    except KeyboardInterrupt:
+        _print_go_on(this_command(context.obj), checkpoint)
+        raise
     for name, why in left_out.items():
         err.print(f"left out: {name}: {why}", markup=False, highlight=False, soft_wrap=True)
     title = f"{Path(table).name}, {aim_text(lower, higher)}, {failures} failures"
@@ -108,6 +125,15 @@ def compare(
     out.print(f"interval: bootstrap over {resampled}; {_meaning(rows, production_runs, baseline)}", style="dim")
     if plot is not None:
         out.print(f"figure: {plot}")
+
+
+def _print_go_on(command: str, checkpoint: Path | None) -> None:
+    """After Ctrl-C: how to go on, on one line that can be copied."""
+    if checkpoint is None:
+        said, command = "stopped; nothing was kept. This keeps finished cells", f"{command} --checkpoint cells.jsonl"
+    else:
+        said = "stopped; finished cells are kept. Go on with"
+    err.print(f"{said}: {command}", markup=False, highlight=False, soft_wrap=True)
 
 
 _SPARE = ("its interval", "rank", "near %", "savings %", "right arm %", "median %", "ms/ask", "n")

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
+from cloudbandit.cli import complete
 from cloudbandit.cli.common import NOT_FEASIBLE, Json, Slo, StudyName, app, names, out, print_json
 from cloudbandit.cli.grid import Column, pairs, print_table
 from cloudbandit.cli.judge import aims, another_goal, judged, values, verdict
@@ -55,7 +56,13 @@ def show(
         int | None, typer.Option("--trial", help="Everything of one trial, an engine's last words included.")
     ] = None,
     metrics: Annotated[
-        str | None, typer.Option("--metrics", metavar="A,B", help="Columns; by default what the study aims at.")
+        str | None,
+        typer.Option(
+            "--metrics",
+            metavar="A,B",
+            help="Columns; by default what the study aims at.",
+            autocompletion=complete.list_of(complete.metrics),
+        ),
     ] = None,
     slo: Slo = None,
     minimize: Annotated[
