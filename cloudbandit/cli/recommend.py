@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from dataclasses import replace
 from datetime import date
 from pathlib import Path
@@ -11,7 +12,7 @@ import typer
 
 from cloudbandit.cli.common import NOT_FEASIBLE, Json, Plot, Slo, app, err, out, print_json
 from cloudbandit.cli.grid import Column, print_table
-from cloudbandit.core.errors import UsageError
+from cloudbandit.core.errors import NoOfferError, UsageError
 
 if TYPE_CHECKING:
     from cloudbandit.catalogue.gpus import GPU
@@ -71,18 +72,22 @@ def recommend(
     with err.status("…") as status:
         recommender = Recommender(progress=lambda text: status.update(f"training: {text}"))
         spec = recommender.model(model)
-        advisor = recommender.advise(
-            spec,
-            chosen,
-            slo or [],
-            users,
-            workload=_workload(input_tokens, output_tokens),
-            measurements=read_measurements(measured, spec.name, table) if measured else (),
-            risk=risk,
-            unseen=unseen,
-            only_measured=False if predict else None,
-            notes=notes,
-        )
+        try:
+            advisor = recommender.advise(
+                spec,
+                chosen,
+                slo or [],
+                users,
+                workload=_workload(input_tokens, output_tokens),
+                measurements=read_measurements(measured, spec.name, table) if measured else (),
+                risk=risk,
+                unseen=unseen,
+                only_measured=False if predict else None,
+                notes=notes,
+            )
+        except NoOfferError as error:  # what fell away before is part of why
+            before = [note for note in notes if note.startswith("Left out")]
+            raise UsageError(". ".join([str(error), *before])) from None
         answer = advisor.recommend()
         following = advisor.next_measurement()
         if plot is not None and answer.ranking:
@@ -119,15 +124,32 @@ def _offers(
         )
     path = None if name == CATALOGUE else Path(name).expanduser()
     found, left_out = catalogue_offers(path, purchase, gpus, providers=providers, regions=regions)
+    if not found:
+        raise UsageError(f"no offer is left. {_reasons(left_out)}. {_cures(left_out, purchase)}")
     notes = []
     prices = dict.fromkeys(o.machine for o in found)
     old = len(stale(prices, date.today()))
     if old:
         notes.append(f"{old} of {len(prices)} prices are older than 7 days or undated: check them before you rent")
     if left_out:
-        more = " …" if len(left_out) > 3 else ""
-        notes.append(f"{len(left_out)} machines left out: {'; '.join(left_out[:3])}{more}")
+        notes.append(_reasons(left_out))
     return found, notes
+
+
+def _reasons(left_out: list[str]) -> str:
+    """``Left out: 12 machines (no spot price), 1 machine (no datasheet for Z9; …)``, the most first."""
+    counted = Counter(text.partition(": ")[2] for text in left_out)
+    said = [f"{n} {'machine' if n == 1 else 'machines'} ({why})" for why, n in counted.most_common(4)]
+    more = f" and {len(counted) - 4} more reasons" if len(counted) > 4 else ""
+    return f"Left out: {', '.join(said)}{more}" if said else "The catalogue holds none"
+
+
+def _cures(left_out: list[str], purchase: str) -> str:
+    other = "on-demand" if purchase == "spot" else "spot"
+    cures = [f"--purchase {other}"] if any(text.endswith(f"no {purchase} price") for text in left_out) else []
+    if any("no datasheet" in text for text in left_out):
+        cures.append("--gpus FILE with a row for the GPU")
+    return f"Cure: {', or '.join([*cures, 'other offers (--offers, --provider, --region)'])}"
 
 
 def _workload(inputs: float | None, outputs: float | None) -> RequestLengths | None:
