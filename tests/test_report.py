@@ -2,7 +2,7 @@
 
 import numpy as np
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from cloudbandit import Report, Result, SLOGoal, Status, make_factory, minimize
@@ -79,6 +79,7 @@ NAMES = st.sampled_from([*OWN, "cost_usd", "param.nodes", "metric.seconds", "met
 
 
 @given(st.dictionaries(NAMES, st.floats(-9, 9), min_size=1))
+@settings(deadline=None)
 def test_a_frame_never_writes_over_a_column(metrics):
     report = _report([Result(metrics={"cost_usd": 1.0, **metrics}, seconds=77.0)])
     (row,) = report.to_frame().to_dict("records")
