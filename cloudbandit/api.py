@@ -2,26 +2,33 @@
 
 from __future__ import annotations
 
+import math
+import tempfile
 from collections.abc import Callable, Mapping, Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from cloudbandit.core.budget import Budget
 from cloudbandit.core.errors import UsageError
-from cloudbandit.core.goal import SLO, Goal, SLOGoal
+from cloudbandit.core.goal import SLO, Goal, SLOGoal, own_sign
 from cloudbandit.core.known import ALL
 from cloudbandit.core.pools import Serial, Threads
 from cloudbandit.core.protocols import Factory
+from cloudbandit.core.ranges import is_ranges
 from cloudbandit.core.report import Report
 from cloudbandit.core.space import Domain
 from cloudbandit.core.store import Store
 from cloudbandit.core.study import Study
+from cloudbandit.core.trial import Candidate, Config, Observation
 from cloudbandit.objectives.function import Function, FunctionObjective
 from cloudbandit.optimizers import DEFAULT, INNER
 from cloudbandit.optimizers.registry import make_factory
 from cloudbandit.replay.compare import compare_rows
 from cloudbandit.replay.methods import Optimizers
 from cloudbandit.replay.task import PRODUCTION_RUNS, Aim, turned
+from cloudbandit.report.picture import Picture
+from cloudbandit.report.progress import progress as follow
 from cloudbandit.tables.recorded import Failures
 from cloudbandit.tables.table import Table
 
@@ -40,19 +47,36 @@ def minimize(
     workers: int = 1,
     store: Store | str | None = None,
     name: str = "study",
+    enqueue: Sequence[Candidate | Config] = (),
+    on_trial: Callable[[Observation], None] | None = None,
+    progress: bool | None = None,
 ) -> Report:
     """Minimise a function over arms and their configs.
 
     Args:
         function: takes a candidate (``c.arm``, ``c["nodes"]``), returns a number, a mapping of metrics, or a
             `Result`.
-        domain: a `Domain`, a mapping of arm → space, or a single space (which becomes the arm ``all``).
+        domain: a `Domain`, a mapping of arm → space, or a single space (which becomes the arm ``all``). A space is a ConfigSpace,
+            a list of configs, or parameters as ranges and choices: ``{"x": (0.0, 1.0), "nodes": (2, 8), "lr": (1e-4, 1.0, "log"),
+            "disk": ["hdd", "ssd"]}`` (floats, whole numbers, a log scale, choices; see `cloudbandit.core.ranges`).
         budget: an int means evaluations.
         optimizer: a name (``cloudbandit:gp-ard``, ``gp``, ``random``, …), ``path.py:Class``, or a factory.
         goal: a `Goal`, or the metric to minimise where the function returns several, or some of them: then the report's ``front``
             is the answer.
         workers: evaluations at a time, in threads.
         store: a path or URL keeps every evaluation and makes the study resumable.
+        name: the study's, in the store.
+        enqueue: candidates, or bare configs where there is one arm, to try before the optimizer is asked; see `Study`.
+        on_trial: called with each observation after it was recorded and told.
+        progress: a line on standard error while it runs; by default on a terminal and in a notebook.
+
+    Returns:
+        What was found, and what it cost. ``print`` it for a summary.
+
+    Raises:
+        UsageError: an argument is wrong: before anything is evaluated.
+        StoreError: the store cannot be used, or holds another study under this name.
+        Exception: whatever the function raised, with a note that names the trial.
 
     Examples:
         >>> report = minimize(lambda c: (c["x"] - 3) ** 2, {"a": [{"x": x} for x in range(9)]}, budget=9, optimizer="gp")
@@ -63,6 +87,7 @@ def minimize(
         raise UsageError(f"workers must be ≥ 1, got {workers}")
     if not isinstance(domain, Domain):
         domain = Domain(domain if isinstance(domain, Mapping) and not _is_space(domain) else {"all": domain})
+    first = [_candidate(domain, proposed) for proposed in enqueue]
     budget = Budget.of(budget)
     if goal is None or isinstance(goal, str | Sequence):
         goal = SLOGoal("value" if goal is None else (goal,) if isinstance(goal, str) else tuple(goal))
@@ -73,10 +98,28 @@ def minimize(
     try:
         objective = FunctionObjective(function)
         identity = {"optimizer": label, **turned(goal)}
-        study = Study(
-            domain, objective, goal, factory, budget, pool=pool, store=kept, name=name, seed=seed, identity=identity
-        )
-        return study.run()
+        with follow(budget, goal, progress) as show:
+
+            def after(observation: Observation) -> None:
+                show(observation)
+                if on_trial is not None:
+                    on_trial(observation)
+
+            study = Study(
+                domain,
+                objective,
+                goal,
+                factory,
+                budget,
+                pool=pool,
+                store=kept,
+                name=name,
+                seed=seed,
+                identity=identity,
+                on_trial=after,
+                enqueue=first,
+            )
+            return study.run()
     finally:
         pool.close()
         if kept is not None and kept is not store:
@@ -167,6 +210,51 @@ def compare(
     return frame
 
 
+def plot(report: Report, path: str | Path | None = None) -> Picture | None:
+    """Draw a study: the trials in order with the incumbent, and every trial against the first SLO. Of several objectives the
+    first is drawn.
+
+    Args:
+        path: png, svg or pdf by its ending; None: a picture that a notebook shows is returned.
+
+    Raises:
+        MissingExtraError: matplotlib is not installed.
+        UsageError: the file cannot be written.
+    """
+    from cloudbandit.report.plots import plot_study
+
+    known = [replace(o, result=replace(o.result, metrics=_with_values(report.goal, o))) for o in report.observations]
+    arms = list(dict.fromkeys(o.arm for o in known))
+    drawn = replace(report, observations=known)
+    if path is not None:
+        plot_study(drawn, report.goal, arms, "", Path(path))
+        return None
+    with tempfile.TemporaryDirectory() as folder:
+        file = Path(folder) / "report.png"
+        plot_study(drawn, report.goal, arms, "", file)
+        return Picture(file.read_bytes())
+
+
+def _with_values(goal: Goal, o: Observation) -> dict[str, float]:
+    """A trial's metrics, and what the goal makes of them, e.g. the price of a fleet."""
+    if o.score is None or o.score.rank:
+        return dict(o.result.metrics)
+    values = dict(zip(goal.metrics, own_sign(goal, o.score.values), strict=True))
+    return {**{k: v for k, v in values.items() if math.isfinite(v)}, **o.result.metrics}
+
+
+def _candidate(domain: Domain, proposed: Candidate | Config) -> Candidate:
+    """A bare config belongs to the one arm there is."""
+    if isinstance(proposed, Candidate):
+        return proposed
+    if len(domain.leaves) != 1:
+        arms = ", ".join("/".join(path) for path in domain.leaves)
+        raise UsageError(
+            f"enqueue has the bare config {dict(proposed)}, and the arms are {arms}; cure: Candidate(arm, config)"
+        )
+    return Candidate(next(iter(domain.leaves)), proposed)
+
+
 def _is_space(domain: object) -> bool:
-    """A ConfigSpace is a mapping too, of names to hyperparameters."""
-    return type(domain).__name__ == "ConfigurationSpace"
+    """A ConfigSpace is a mapping too, of names to hyperparameters; so are ranges."""
+    return type(domain).__name__ == "ConfigurationSpace" or is_ranges(domain)

@@ -13,8 +13,8 @@ from rich.console import Console
 
 from cloudbandit import Result, Status, Store, minimize
 from cloudbandit.cli import main
-from cloudbandit.cli.common import print_numbers
 from cloudbandit.cli.compare import compare
+from cloudbandit.cli.grid import Column, print_table
 from cloudbandit.cli.replay import replay
 from cloudbandit.optimizers import DEFAULT
 
@@ -79,7 +79,8 @@ def test_replay_for_people(run):
         "price",
         "regret",
         "feasible configs",
-        "22 of 567",
+        "22 run, ",
+        "567",
         "estimates",
     ):
         assert word in out, word
@@ -167,8 +168,9 @@ def test_a_stored_replay_of_an_earlier_version_goes_on(json_of, run, tmp_path):
 def test_a_narrow_terminal_cuts_no_number(width):
     file = io.StringIO()
     numbers = {f"some figure {i} %": [f"{1234.5 * i:.1f}", f"{i}.0 … 9{i}99.{i}"] for i in range(1, 7)}
-    columns = {"optimizer": ["random", "a/very/long/path/to/somebodys/own/file.py:Optimizer"], **numbers}
-    print_numbers("title", columns, list(numbers)[:5], Console(width=width, file=file))
+    methods = Column("optimizer", ["random", "a/very/long/path/to/somebodys/own/file.py:Optimizer"], text=True)
+    columns = [methods, *(Column(n, cells, spare=6 - i) for i, (n, cells) in enumerate(numbers.items(), start=1))]
+    print_table("title", columns, console=Console(width=width, file=file))
     lines = file.getvalue().splitlines()
     assert max(map(len, lines)) <= width
     text = file.getvalue()
@@ -178,6 +180,17 @@ def test_a_narrow_terminal_cuts_no_number(width):
         assert shown != (name in " ".join(said.split()))
     assert numbers["some figure 6 %"][1] in text
     assert bool(said) == (width < 140)
+
+
+def test_where_nothing_may_be_left_out_rows_are_stacked_and_markup_is_text():
+    file = io.StringIO()
+    columns = [Column("trial", ["0", "1"]), *(Column(f"metric_{i}_ms", [f"{i}23456.5", "[b]"]) for i in range(5))]
+    print_table("[red]title", columns, console=Console(width=40, file=file))
+    lines = file.getvalue().splitlines()
+    assert lines[0] == "[red]title"
+    assert lines[1:3] == ["trial 0", "  metric_0_ms  023456.5"]
+    assert lines[-1] == "  metric_4_ms  [b]"
+    assert len(lines) == 1 + 2 * 6
 
 
 def test_no_feasible_configuration_is_exit_3(json_of, run):
@@ -428,7 +441,7 @@ def test_store_resume_show(json_of, run, tmp_path):
     assert shown["in_flight"] == []
     code, out, _ = run("show", "--store", store)
     assert code == 0
-    assert "11 trials" in out
+    assert "11 run, 3 failed (out_of_memory)" in out
     assert "usd_per_" in out
     assert "ttft_ms" in out, "the SLO's metric is shown"
     chosen = run("show", "--store", store, "--metrics", "tpot_ms")[1]
@@ -465,7 +478,7 @@ def test_show_of_a_study_from_python_and_of_failures_alone(run, tmp_path):
     minimize(lambda c: 1.0, domain, budget=2, store=str(store), optimizer="exhaustive")
     code, out, _ = run("show", "--store", store)
     assert code == 0
-    for part in ("[1, 2]", "[/]", "a[b]", "2 trials"):
+    for part in ("[1, 2]", "[/]", "a[b]", "2 run, 0 failed"):
         assert part in out
     assert run("show", "--store", store, "--trial", "1")[0] == 0
     failed = tmp_path / "failed.db"

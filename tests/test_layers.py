@@ -20,6 +20,7 @@ CORE = [
     "trial",
     "parameter",
     "listing",
+    "ranges",
     "space",
     "_configspace",
     "targets",
@@ -63,6 +64,8 @@ LAZY = {
     ("space", "_configspace"),
 }  # the one circle: imported only when a ConfigSpace is used
 
+HOOKS = {(("core", "report"), "cloudbandit.api")}  # what is found by name because it lies above, and nothing else
+
 
 def _modules():
     return sorted(ROOT.rglob("*.py"))
@@ -103,6 +106,15 @@ def test_arrows_point_down():
             if there[0] in RANK and there[0] != here[0] and RANK[there[0]] >= RANK[here[0]]:
                 wrong.append(f"{path.relative_to(ROOT)}:{line} imports {'.'.join(there)}")
     assert not wrong, wrong
+
+
+def test_nothing_above_is_found_by_name_but_what_is_stated():
+    found = set()
+    for path in _modules():
+        for node in ast.walk(ast.parse(path.read_text())):
+            if isinstance(node, ast.Call) and "import_module" in ast.unparse(node.func):
+                found |= {(_place(path), a.value) for a in node.args if isinstance(a, ast.Constant)}
+    assert {(here, name) for here, name in found if name.startswith("cloudbandit")} == HOOKS
 
 
 def test_the_core_is_read_in_order():

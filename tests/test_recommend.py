@@ -10,6 +10,7 @@ from hypothesis import strategies as st
 
 from cloudbandit import Budget, Study
 from cloudbandit.catalogue.offers import fitting, lacking_gib
+from cloudbandit.cli import main
 from cloudbandit.core.curve import max_users
 from cloudbandit.core.errors import DataError, PriceError, UnknownNameError, UsageError
 from cloudbandit.core.fleet import FleetGoal, metric_name, parse_slos
@@ -105,12 +106,24 @@ def test_a_config_without_the_needed_fields_names_them(tmp_path):
         ModelSpec("x", 1e9, 0, 1, 1, 1, 1, 1)
 
 
-def test_a_folder_gives_the_model_its_name(tmp_path):
-    folder = tmp_path / "my-model"
+@pytest.mark.parametrize(
+    ("said", "name"),
+    [
+        (None, "llama-8.0B"),
+        ("org/model", "org/model"),
+        ("/home/someone/checkpoints/model/", "model"),
+        ("./model", "model"),
+        ("model", "model"),
+    ],
+)
+def test_a_model_is_named_by_its_config_not_its_folder(tmp_path, said, name):
+    folder = tmp_path / "3f8a9c"
     folder.mkdir()
-    (folder / "config.json").write_text(json.dumps(LLAMA))
-    assert ModelSpec.load(folder).name == "my-model"
-    assert ModelSpec.load(folder, flash=False).flash is False
+    (folder / "config.json").write_text(json.dumps({**LLAMA, **({"_name_or_path": said} if said else {})}))
+    assert ModelSpec.load(folder).name == name
+    assert ModelSpec.load(folder / "config.json", flash=False).flash is False
+    (folder / "mine.json").write_text(json.dumps(LLAMA))
+    assert ModelSpec.load(folder / "mine.json").name == "mine"
 
 
 # ── hardware ──
@@ -600,3 +613,55 @@ def test_the_rows_of_a_live_trial_are_load_tests():
 
 def test_slos_keep_their_given_form():
     assert parse_slos([SLO("itl_p50_ms", 50.0)], None) == (SLO("itl_p50_ms", 50.0),)
+
+
+# ── offers that fall away, and too many users ──
+
+
+def test_a_fleet_nobody_rents_out_gets_a_remark():
+    def notes(users):
+        return " ".join(recommend("google/flan-t5-xxl", slo=PAPER, users=users).notes)
+
+    assert "machines of one type" in notes(10**9)
+    assert "machines of one type" not in notes(200)
+
+
+def test_offers_unmeasured_to_the_last_say_so_and_how_to_go_on():
+    small = [o for o in paper_offers() if o.profile.gpu.part.startswith("T4") and o.profile.gpus == 1]
+    with pytest.raises(UsageError, match=r"was measured on none of the 1 offers.*--predict"):
+        recommend("google/flan-t5-xxl", small, slo=PAPER, users=20, only_measured=True)
+
+
+_HEADER = (
+    "provider,region,instance_type,accelerator,accelerators,vcpu,memory_gib,"
+    "on_demand_usd_per_h,spot_usd_per_h,as_of,source,note"
+)
+
+
+@pytest.mark.parametrize(
+    ("rows", "purchase", "said"),
+    [
+        (["aws,r,a,Z9,1,4,16,1.0,,2026-07-20,s,"] * 1, "on-demand", ["1 machine (no datasheet for Z9", "--gpus FILE"]),
+        (
+            ["aws,r,a,T4-16GB,1,4,16,1.0,,2026-07-20,s,", "aws,r,b,T4-16GB,1,4,16,2.0,,2026-07-20,s,"],
+            "spot",
+            ["2 machines (no spot price)", "--purchase on-demand"],
+        ),
+        (
+            ["aws,r,a,T4-16GB,1,4,16,1.0,,2026-07-20,s,", "aws,r,b,Z9,1,4,16,2.0,,2026-07-20,s,"],
+            "on-demand",
+            ["too large for every offer", "lacks", "1 machine (no datasheet for Z9"],
+        ),
+    ],
+)
+def test_offers_that_all_fall_away_say_why_and_how_to_go_on(tmp_path, capsys, rows, purchase, said):
+    (tmp_path / "offers.csv").write_text("\n".join([_HEADER, *rows]) + "\n")
+    config = {**LLAMA, "num_hidden_layers": 320, "_name_or_path": "org/huge"}
+    (tmp_path / "config.json").write_text(json.dumps(config))
+    argv = ["recommend", "--model", str(tmp_path), "--users", "9", "--slo", "itl_ms<=50"]
+    with pytest.raises(SystemExit) as stopped:
+        main([*argv, "--offers", str(tmp_path / "offers.csv"), "--purchase", purchase])
+    assert stopped.value.code == 2
+    err = " ".join(capsys.readouterr().err.split())
+    for part in said:
+        assert part in err, err

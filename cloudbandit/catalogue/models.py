@@ -6,7 +6,7 @@ A `ModelSpec` is read from a Hugging Face ``config.json`` (a file; nothing is do
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -160,7 +160,9 @@ class ModelSpec:
 
     @classmethod
     def load(cls, path: str | Path, **overrides: Any) -> ModelSpec:
-        """From a ``config.json`` or a folder that holds one. The folder's name is the model's, unless the file says it.
+        """From a ``config.json`` or a folder that holds one. The model is named by its config, not by its folder, which may be
+        anything: by ``_name_or_path`` (of a path, the last part), else by its type and size, e.g. ``llama-8.0B``. A file of
+        another name than ``config.json`` names it instead of the latter.
 
         Raises:
             DataError: no such file, not a JSON object, or fields are missing.
@@ -170,10 +172,15 @@ class ModelSpec:
         config = read_json(path, f"there is no config.json at {path}", DataError)
         if not isinstance(config, dict):
             raise DataError(f"{path} holds a {type(config).__name__}; a config.json is an object of fields")
-        name = str(
-            config.get("_name_or_path") or (path.parent.resolve().name if path.name == "config.json" else path.stem)
-        )
-        return cls.from_config(config, name, **overrides)
+        name = _said_name(config) or ("" if path.name == "config.json" else path.stem)
+        spec = cls.from_config(config, name, **overrides)
+        return spec if name else replace(spec, name=f"{spec.family or 'model'}-{spec.parameters / 1e9:.1f}B")
+
+
+def _said_name(config: Mapping[str, Any]) -> str:
+    """``org/name`` as it is; of a path on somebody's machine the last part."""
+    said = str(config.get("_name_or_path") or "").rstrip("/")
+    return said if said.count("/") <= 1 and not said.startswith(("/", ".", "~")) else said.rpartition("/")[2]
 
 
 def _positive(value: object) -> bool:

@@ -10,7 +10,7 @@ from cloudbandit.catalogue.gpus import GPU, Profile, find_gpu
 from cloudbandit.catalogue.models import GIB, ModelSpec
 from cloudbandit.catalogue.prices import load_offers
 from cloudbandit.core.bundled import bundled
-from cloudbandit.core.errors import UnknownNameError, UsageError
+from cloudbandit.core.errors import NoOfferError, UnknownNameError, UsageError
 from cloudbandit.core.offer import ON_DEMAND, SPOT, Offer
 
 USABLE_MEMORY = 0.90
@@ -150,15 +150,15 @@ def fitting(model: ModelSpec, offers: Iterable[ServingOffer], tokens: float) -> 
     """The offers whose engines hold the model.
 
     Raises:
-        UsageError: none does; the message says by how many GiB the largest is too small.
+        NoOfferError: none does; the message says by how many GiB the largest is too small.
     """
     offers = list(offers)
     if not offers:
-        raise UsageError("there are no offers to choose from; cure: name a catalogue that holds some (--offers)")
+        raise NoOfferError("there are no offers to choose from; cure: name a catalogue that holds some (--offers)")
     fits = [o for o in offers if lacking_gib(model, o.profile, tokens) <= 0]
     if not fits:
         largest = min(offers, key=lambda o: lacking_gib(model, o.profile, tokens))
-        raise UsageError(
+        raise NoOfferError(
             f"{model.name} is too large for every offer: its weights take {model.weights_gib:.1f} GiB, and the roomiest, "
             f"{largest.name} ({largest.profile}, {USABLE_MEMORY:.0%} of {largest.profile.memory_gib:g} GiB usable), lacks "
             f"{lacking_gib(model, largest.profile, tokens):.1f} GiB. Cure: offer larger machines, or serve it with fewer bytes "

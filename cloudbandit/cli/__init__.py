@@ -30,7 +30,7 @@ def main(argv: Sequence[str] | None = None) -> NoReturn:
         if hasattr(signal, name) and threading.current_thread() is threading.main_thread():
             signal.signal(getattr(signal, name), _interrupt)
     try:
-        app(args=None if argv is None else list(argv))
+        app(args=None if argv is None else list(argv), obj=argv, prog_name="cloudbandit")
     except CloudBanditError as error:
         err.print(plain(f"error: {error}"), style="red", markup=False, highlight=False, soft_wrap=True)
         for note in getattr(error, "__notes__", ()):  # e.g. a result that could not be recorded

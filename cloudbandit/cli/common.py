@@ -4,19 +4,18 @@ from __future__ import annotations
 
 import shlex
 import sys
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from cloudbandit.cli.text import SafeConsole, plain, shown
+from cloudbandit.cli import complete
+from cloudbandit.cli.text import SafeConsole, plain
 from cloudbandit.core.errors import UsageError
 from cloudbandit.core.masking import MASK, masked, masked_json
 
 if TYPE_CHECKING:
-    from rich.console import Console
-
     from cloudbandit.core.trial import Candidate
 
 NOT_FEASIBLE = 3
@@ -26,7 +25,6 @@ app = typer.Typer(
     help="Find the cheapest configuration across clouds that meets your SLOs, in few paid trials.",
     no_args_is_help=True,
     pretty_exceptions_enable=False,
-    add_completion=False,
 )
 table_app = typer.Typer(help="Recorded tables.", no_args_is_help=True)
 app.add_typer(table_app, name="table")
@@ -36,16 +34,39 @@ err = SafeConsole(stderr=True, emoji=False)
 out = SafeConsole(width=_WIDE, emoji=False)
 
 TableArgument = Annotated[
-    str, typer.Argument(metavar="TABLE", help="A registered table, or a folder with a table.toml.")
+    str,
+    typer.Argument(
+        metavar="TABLE",
+        help="A registered table, or a folder with a table.toml.",
+        autocompletion=complete.one_of(complete.tables),
+    ),
 ]
-Minimize = Annotated[str | None, typer.Option("--minimize", metavar="A,B", help="The metric to minimise, or several.")]
+_METRICS = complete.list_of(complete.metrics)
+Minimize = Annotated[
+    str | None,
+    typer.Option("--minimize", metavar="A,B", help="The metric to minimise, or several.", autocompletion=_METRICS),
+]
 Maximize = Annotated[
-    str | None, typer.Option("--maximize", metavar="A,B", help="The metric to maximise, or several; beside --minimize.")
+    str | None,
+    typer.Option(
+        "--maximize",
+        metavar="A,B",
+        help="The metric to maximise, or several; beside --minimize.",
+        autocompletion=_METRICS,
+    ),
 ]
 Facts = Annotated[
     str, typer.Option("--facts", metavar="A,B", help="What the optimizer is told beforehand: all, none, or names.")
 ]
-Slo = Annotated[list[str] | None, typer.Option("--slo", metavar="SLO", help='E.g. "ttft_ms<=500"; repeatable.')]
+Slo = Annotated[
+    list[str] | None,
+    typer.Option(
+        "--slo",
+        metavar="SLO",
+        help='E.g. "ttft_ms<=500"; repeatable.',
+        autocompletion=complete.one_of(complete.metrics),
+    ),
+]
 MaxFailureRate = Annotated[
     float | None,
     typer.Option(
@@ -61,7 +82,10 @@ Failures = Annotated[
 ]
 Json = Annotated[bool, typer.Option("--json", help="One JSON object on standard output.")]
 StoreOption = Annotated[str | None, typer.Option("--store", metavar="URL", help="A file, or postgresql://…")]
-StudyName = Annotated[str | None, typer.Option("--study", help="The study's name in the store.")]
+StudyName = Annotated[
+    str | None,
+    typer.Option("--study", help="The study's name in the store.", autocompletion=complete.one_of(complete.studies)),
+]
 Plot = Annotated[Path | None, typer.Option("--plot", metavar="FILE", help="Write a figure (png, svg, pdf).")]
 
 
@@ -89,6 +113,11 @@ def print_go_on(url: str, study: str) -> None:
     err.print(plain(f"stopped; go on{beside} with: {line}"), markup=False, highlight=False, soft_wrap=True)
 
 
+def this_command(argv: Sequence[str] | None) -> str:
+    """The command line that is running, to be copied; ``argv``: what `cloudbandit.cli.main` was given."""
+    return shlex.join(["cloudbandit", *(sys.argv[1:] if argv is None else argv)])
+
+
 def print_json(data: Any) -> None:
     """One object on one line, passwords masked."""
     sys.stdout.write(masked_json(data) + "\n")
@@ -109,41 +138,6 @@ def aims(minimize: str | None, maximize: str | None) -> tuple[list[str], list[st
 def aim_text(minimize: Sequence[str], maximize: Sequence[str]) -> str:
     """As in titles: ``usd_per_h``, ``usd_per_h,ttft_ms``, ``usd_per_h,max:output_tok_per_s``."""
     return ",".join([*minimize, *(f"max:{m}" for m in maximize)])
-
-
-def print_numbers(
-    title: str, columns: Mapping[str, Sequence[str]], spare: Sequence[str], console: Console | None = None
-) -> None:
-    """A table whose numbers are never cut: where the terminal is narrow, headers are broken into lines, and then columns are
-    left out, the first of ``spare`` first. The first column is text, the others numbers."""
-    from rich.box import SIMPLE_HEAD
-    from rich.measure import Measurement
-    from rich.table import Table
-
-    console = console or out
-
-    def grid(left_out: Sequence[str], broken: bool) -> Table:
-        kept = {k: v for k, v in columns.items() if k not in left_out}
-        table = Table(title=shown(title), box=SIMPLE_HEAD, pad_edge=False, collapse_padding=True)
-        for i, name in enumerate(kept):
-            header = name.replace(" %", "\u00a0%").replace(" ", "\n") if broken else name
-            if i == 0:
-                table.add_column(shown(header), overflow="fold", max_width=30)
-            else:
-                table.add_column(shown(header), justify="right", no_wrap=True)
-        for row in zip(*kept.values(), strict=True):
-            table.add_row(*map(shown, row))
-        return table
-
-    tries = [([], False), *(([*spare[:n]], True) for n in range(len(spare) + 1))]
-    for left_out, broken in tries:
-        table = grid(left_out, broken)
-        endless = console.options.update(max_width=10_000)
-        if Measurement.get(console, endless, table).maximum <= console.width:
-            break
-    console.print(table)
-    if left_out := [name for name in left_out if name in columns]:
-        console.print(f"left out for want of width (--json has them): {', '.join(map(shown, left_out))}", style="dim")
 
 
 def config_text(candidate: Candidate) -> str:

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
+from cloudbandit.cli import complete
 from cloudbandit.cli.common import (
     Facts,
     Failures,
@@ -25,8 +26,9 @@ from cloudbandit.cli.common import (
     names,
     out,
     print_json,
-    print_numbers,
+    this_command,
 )
+from cloudbandit.cli.grid import Column, print_table
 from cloudbandit.cli.text import plain, shown
 from cloudbandit.optimizers import DEFAULT, INNER
 
@@ -36,13 +38,24 @@ if TYPE_CHECKING:
 
 @app.command()
 def compare(
+    context: typer.Context,
     table: TableArgument,
     minimize: Minimize = None,
     maximize: Maximize = None,
-    optimizers: Annotated[str, typer.Option("--optimizers", help="Comma-separated.")] = f"random,{INNER},{DEFAULT}",
+    optimizers: Annotated[
+        str,
+        typer.Option("--optimizers", help="Comma-separated.", autocompletion=complete.list_of(complete.optimizers)),
+    ] = f"random,{INNER},{DEFAULT}",
     budgets: Annotated[str, typer.Option("--budgets", help="Comma-separated trials.")] = "11,22,33",
     seeds: Annotated[int, typer.Option("--seeds", help="Runs per workload, seeds 0 … N−1.")] = 10,
-    workloads: Annotated[str | None, typer.Option("--workloads", help="Comma-separated; all by default.")] = None,
+    workloads: Annotated[
+        str | None,
+        typer.Option(
+            "--workloads",
+            help="Comma-separated; all by default.",
+            autocompletion=complete.list_of(complete.workloads),
+        ),
+    ] = None,
     slo: Slo = None,
     failures: Failures = "strict",
     facts: Facts = "all",
@@ -74,27 +87,31 @@ def compare(
             check_figure(file, option)
     lower, higher = aims(minimize, maximize)
     left_out: dict[str, str] = {}
-    with Progress(console=err, transient=True, disable=json_ and not err.is_terminal) as progress:
-        bar = progress.add_task("comparing", total=None)
-        rows = compare_rows(
-            table,
-            lower,
-            names(optimizers),
-            counts(budgets, "--budgets"),
-            seeds,
-            maximize=higher,
-            slos=slo or [],
-            workloads=names(workloads) if workloads else None,
-            failures=failures,  # type: ignore[arg-type]
-            facts=facts,
-            jobs=jobs,
-            scheduler=scheduler,
-            checkpoint=checkpoint,
-            baseline=baseline,
-            production_runs=production_runs,
-            on_cell=lambda done, total: progress.update(bar, completed=done, total=total),
-            on_left_out=left_out.__setitem__,
-        )
+    try:
+        with Progress(console=err, transient=True, disable=json_ and not err.is_terminal) as progress:
+            bar = progress.add_task("comparing", total=None)
+            rows = compare_rows(
+                table,
+                lower,
+                names(optimizers),
+                counts(budgets, "--budgets"),
+                seeds,
+                maximize=higher,
+                slos=slo or [],
+                workloads=names(workloads) if workloads else None,
+                failures=failures,  # type: ignore[arg-type]
+                facts=facts,
+                jobs=jobs,
+                scheduler=scheduler,
+                checkpoint=checkpoint,
+                baseline=baseline,
+                production_runs=production_runs,
+                on_cell=lambda done, total: progress.update(bar, completed=done, total=total),
+                on_left_out=left_out.__setitem__,
+            )
+    except KeyboardInterrupt:
+        _print_go_on(this_command(context.obj), checkpoint)
+        raise
     for name, why in left_out.items():
         err.print(plain(f"left out: {name}: {why}"), markup=False, highlight=False, soft_wrap=True)
     title = f"{Path(table).name}, {aim_text(lower, higher)}, {failures} failures"
@@ -109,15 +126,27 @@ def compare(
     if json_:
         print_json({"rows": [row.to_dict() for row in rows]})
         return
-    print_numbers(f"{title}, seeds 0 … {seeds - 1}", *_columns(rows))
+    print_table(f"{title}, seeds 0 … {seeds - 1}", _columns(rows))
     resampled = "workloads" if rows[0].n > seeds else "the seeds of the one workload"
     out.print(f"interval: bootstrap over {resampled}; {shown(_meaning(rows, production_runs, baseline))}", style="dim")
     if plot is not None:
         out.print(f"figure: {shown(plot)}")
 
 
-def _columns(rows: Sequence[CompareRow | FrontRow]) -> tuple[dict[str, list[str]], list[str]]:
-    """What is shown, and what of it may be left out, the first first."""
+def _print_go_on(command: str, checkpoint: Path | None) -> None:
+    """After Ctrl-C: how to go on, on one line that can be copied."""
+    if checkpoint is None:
+        said, command = "stopped; nothing was kept. This keeps finished cells", f"{command} --checkpoint cells.jsonl"
+    else:
+        said = "stopped; finished cells are kept. Go on with"
+    err.print(f"{said}: {command}", markup=False, highlight=False, soft_wrap=True)
+
+
+_SPARE = ("its interval", "rank", "near %", "savings %", "right arm %", "median %", "ms/ask", "n")
+"""What of a comparison may be left out, the last first."""
+
+
+def _columns(rows: Sequence[CompareRow | FrontRow]) -> list[Column]:
     from cloudbandit.replay.rows import FrontRow
 
     told = [row.optimizer + (" *" if row.learns_from else "") for row in rows]
@@ -147,7 +176,8 @@ def _columns(rows: Sequence[CompareRow | FrontRow]) -> tuple[dict[str, list[str]
         "ms/ask": [f"{row.suggest_ms_median:.3f}" for row in rows],
         "n": [str(row.n) for row in rows],
     }
-    return columns, ["n", "ms/ask", "median %", "right arm %", "savings %", "near %", "rank", "its interval"]
+    spare = {name: i for i, name in enumerate(_SPARE, start=1)}
+    return [Column(name, cells, name == "optimizer", spare.get(name, 0)) for name, cells in columns.items()]
 
 
 def _meaning(rows: Sequence[CompareRow | FrontRow], production_runs: int, baseline: str | None) -> str:
@@ -173,10 +203,6 @@ def optimizers(json_: Json = False) -> None:
     if json_:
         print_json({"optimizers": [{"name": e.name, "summary": e.summary, "source": e.source} for e in found]})
         return
-    from rich.table import Table as Grid
-
-    grid = Grid("name", "what it does", "source", "extra")
-    grid.columns[0].no_wrap = True
-    for e in found:
-        grid.add_row(*map(shown, (e.name, e.summary, e.source, e.extra)))
-    out.print(grid)
+    columns = {"name": [e.name for e in found], "what it does": [e.summary for e in found]}
+    columns |= {"source": [e.source for e in found], "extra": [e.extra for e in found]}
+    print_table("", [Column(name, cells, text=True) for name, cells in columns.items()])

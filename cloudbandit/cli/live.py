@@ -21,6 +21,7 @@ from cloudbandit.cli.common import (
     print_go_on,
     print_json,
 )
+from cloudbandit.cli.grid import pairs
 from cloudbandit.cli.judge import at_its_load, values
 from cloudbandit.cli.report import add_failure_limit, described, failure_limit, named, restored
 from cloudbandit.cli.stores import existing, pick
@@ -28,6 +29,7 @@ from cloudbandit.cli.text import plain, shown, styled
 from cloudbandit.core.errors import UsageError
 from cloudbandit.core.metrics import FAILURES
 from cloudbandit.core.outputs import check_folder
+from cloudbandit.core.report import tally
 
 if TYPE_CHECKING:
     from rich.status import Status
@@ -139,9 +141,8 @@ def _with_values(report: Report, goal: Goal) -> Report:
 
 
 def _print(report: Report, goal: Goal, url: str, plot: Path | None) -> None:
-    from rich.table import Table as Grid
 
-    grid = Grid(show_header=False, box=None, pad_edge=False)
+    grid = pairs()
     best = report.incumbent or report.least_violating
     if report.incumbent is None:
         out.print("[bold red]no evaluated configuration meets the SLOs[/]")
@@ -159,12 +160,7 @@ def _print(report: Report, goal: Goal, url: str, plot: Path | None) -> None:
             value = f"{known[name]:.4g}" if name in known else "not measured"
             grid.add_row(shown(name), shown(f"{value}{f'  ({limits})' if limits else ''}"))
     add_failure_limit(grid, goal, report.observations)
-    failed = [o for o in report.observations if o.result.status != "ok"]
-    reasons = sorted({o.result.reason for o in failed})
-    grid.add_row(
-        "trials",
-        shown(f"{report.evaluations}, {len(failed)} of them failed{': ' + ', '.join(reasons) if reasons else ''}"),
-    )
+    grid.add_row("trials", shown(tally(report.observations)))
     beside = f" ({report.hosts_usd:.4g} of it for hosts beside the trials)" if report.hosts_usd else ""
     grid.add_row("spent", f"{report.spent_usd:.4g} USD{beside}, {report.elapsed_s:.0f} s")
     grid.add_row("stopped by", shown(report.stop_reason))

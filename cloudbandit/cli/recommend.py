@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from dataclasses import replace
 from datetime import date
 from pathlib import Path
@@ -10,8 +11,9 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from cloudbandit.cli.common import NOT_FEASIBLE, Json, Plot, Slo, app, err, out, print_json
+from cloudbandit.cli.grid import Column, print_table
 from cloudbandit.cli.text import plain, shown
-from cloudbandit.core.errors import UsageError
+from cloudbandit.core.errors import NoOfferError, UsageError
 
 if TYPE_CHECKING:
     from cloudbandit.catalogue.gpus import GPU
@@ -75,18 +77,22 @@ def recommend(
     with err.status("…") as status:
         recommender = Recommender(progress=lambda text: status.update(f"training: {shown(text)}"))
         spec = recommender.model(model)
-        advisor = recommender.advise(
-            spec,
-            chosen,
-            slo or [],
-            users,
-            workload=_workload(input_tokens, output_tokens),
-            measurements=read_measurements(measured, spec.name, table) if measured else (),
-            risk=risk,
-            unseen=unseen,
-            only_measured=False if predict else None,
-            notes=notes,
-        )
+        try:
+            advisor = recommender.advise(
+                spec,
+                chosen,
+                slo or [],
+                users,
+                workload=_workload(input_tokens, output_tokens),
+                measurements=read_measurements(measured, spec.name, table) if measured else (),
+                risk=risk,
+                unseen=unseen,
+                only_measured=False if predict else None,
+                notes=notes,
+            )
+        except NoOfferError as error:  # what fell away before is part of why
+            before = [note for note in notes if note.startswith("Left out")]
+            raise UsageError(". ".join([str(error), *before])) from None
         answer = advisor.recommend()
         following = advisor.next_measurement()
         if plot is not None and answer.ranking:
@@ -123,15 +129,32 @@ def _offers(
         )
     path = None if name == CATALOGUE else Path(name).expanduser()
     found, left_out = catalogue_offers(path, purchase, gpus, providers=providers, regions=regions)
+    if not found:
+        raise UsageError(f"no offer is left. {_reasons(left_out)}. {_cures(left_out, purchase)}")
     notes = []
     prices = dict.fromkeys(o.machine for o in found)
     old = len(stale(prices, date.today()))
     if old:
         notes.append(f"{old} of {len(prices)} prices are older than 7 days or undated: check them before you rent")
     if left_out:
-        more = " …" if len(left_out) > 3 else ""
-        notes.append(f"{len(left_out)} machines left out: {'; '.join(left_out[:3])}{more}")
+        notes.append(_reasons(left_out))
     return found, notes
+
+
+def _reasons(left_out: list[str]) -> str:
+    """``Left out: 12 machines (no spot price), 1 machine (no datasheet for Z9; …)``, the most first."""
+    counted = Counter(text.partition(": ")[2] for text in left_out)
+    said = [f"{n} {'machine' if n == 1 else 'machines'} ({why})" for why, n in counted.most_common(4)]
+    more = f" and {len(counted) - 4} more reasons" if len(counted) > 4 else ""
+    return f"Left out: {', '.join(said)}{more}" if said else "The catalogue holds none"
+
+
+def _cures(left_out: list[str], purchase: str) -> str:
+    other = "on-demand" if purchase == "spot" else "spot"
+    cures = [f"--purchase {other}"] if any(text.endswith(f"no {purchase} price") for text in left_out) else []
+    if any("no datasheet" in text for text in left_out):
+        cures.append("--gpus FILE with a row for the GPU")
+    return f"Cure: {', or '.join([*cures, 'other offers (--offers, --provider, --region)'])}"
 
 
 def _workload(inputs: float | None, outputs: float | None) -> RequestLengths | None:
@@ -148,8 +171,6 @@ def _among(regions: list[str]) -> str:
 
 
 def _print(answer: Answer, advisor: Advisor, following: Measurement | None, top: int, plot: Path | None) -> None:
-    from rich.table import Table as Grid
-
     slos = ", ".join(map(str, answer.slos))
     if not answer.ranking:
         out.print(
@@ -160,32 +181,25 @@ def _print(answer: Answer, advisor: Advisor, following: Measurement | None, top:
     else:
         choices = answer.choices()
         somewhere = any(regions[0] for _, regions in choices)
-        grid = Grid(title=shown(f"{answer.model}, {answer.users} users, {slos}"), title_justify="left")
-        grid.add_column("offer", no_wrap=True)
+        rows = choices[:top]
+        tokens = [r.usd_per_million_output_tokens for r, _ in rows]
+        machines = [replace(r.offer.machine, region="").name if somewhere else r.offer.name for r, _ in rows]
+        columns = [Column("offer", machines, text=True)]
         if somewhere:
-            grid.add_column("region", no_wrap=True)
-        stood_in = any(r.stand_ins for r, _ in choices)
-        for column in ("engines", "replicas", "users each", "USD/h", "USD/Mtok out", "P(meets)", "binding", "source"):
-            grid.add_column(column, justify="left" if column in ("engines", "binding", "source") else "right")
-        if stood_in:
-            grid.add_column("answered by", overflow="fold")
-        for i, (r, regions) in enumerate(choices[:top]):
-            tokens = r.usd_per_million_output_tokens
-            grid.add_row(
-                shown(replace(r.offer.machine, region="").name if somewhere else r.offer.name),
-                *([shown(_among(regions))] if somewhere else []),
-                shown(f"{r.offer.engines} × ({r.offer.profile})"),
-                str(r.replicas),
-                str(r.users_per_replica),
-                f"{r.usd_per_h:.2f}",
-                "" if tokens is None else f"{tokens:.2f}",
-                f"{r.p_meets_slo:.2f}",
-                shown(r.binding),
-                shown(r.source),
-                *([shown(", ".join(r.stand_ins))] if stood_in else []),
-                style="bold green" if i == 0 else "",
-            )
-        out.print(grid)
+            columns.append(Column("region", [_among(regions) for _, regions in rows], text=True, spare=3))
+        columns += [
+            Column("engines", [f"{r.offer.engines} × ({r.offer.profile})" for r, _ in rows], text=True, spare=1),
+            Column("replicas", [str(r.replicas) for r, _ in rows]),
+            Column("users each", [str(r.users_per_replica) for r, _ in rows], spare=5),
+            Column("USD/h", [f"{r.usd_per_h:.2f}" for r, _ in rows]),
+            Column("USD/Mtok out", ["" if t is None else f"{t:.2f}" for t in tokens], spare=4),
+            Column("P(meets)", [f"{r.p_meets_slo:.2f}" for r, _ in rows]),
+            Column("binding", [r.binding for r, _ in rows], text=True, spare=2),
+            Column("source", [r.source for r, _ in rows], text=True),
+        ]
+        if any(r.stand_ins for r, _ in choices):
+            columns.append(Column("answered by", [", ".join(r.stand_ins) for r, _ in rows], text=True, spare=6))
+        print_table(f"{answer.model}, {answer.users} users, {slos}", columns, ["bold green"])
         if len(choices) > top:
             out.print(f"… and {len(choices) - top} more (--top)", highlight=False)
     for note in answer.notes:
@@ -255,22 +269,17 @@ def evaluate_recommender(
             {"protocol": protocol, "llms": len(truth), "settings": len(settings), "rows": rows, "missing": missing}
         )
         return
-    from rich.table import Table as Grid
-
-    grid = Grid(
-        title=f"{protocol}: {len(truth)} LLMs left out in turn, {len(settings)} settings; 95 % bootstrap over LLMs"
+    ran = "S/O" if protocol == "paper" else "SOmean"
+    columns = [Column("method", [row["method"] for row in rows], text=True)]
+    for key, header in (("success_percent", "S %"), ("overspend_percent", "O %")):
+        columns.append(Column(header, ["" if row[key] is None else f"{row[key]:.1f}" for row in rows]))
+    for key, header, spare in (("so", ran, 1), ("util", "util", 0)):
+        score = "so_score" if key == "so" else key
+        columns.append(Column(header, [f"{row[score]:.3f}" for row in rows]))
+        ends = ["{:.2f} … {:.2f}".format(*row[f"{key}_ci95"]) for row in rows]
+        columns.append(Column(f"{header} 95 %", ends, spare=spare))
+    print_table(
+        f"{protocol}: {len(truth)} LLMs left out in turn, {len(settings)} settings; 95 % bootstrap over LLMs", columns
     )
-    for column in ("method", "S %", "O %", "S/O" if protocol == "paper" else "SOmean", "95 %", "util", "95 % "):
-        grid.add_column(column, justify="left" if column == "method" else "right")
-    for row in rows:
-        grid.add_row(
-            shown(row["method"]),
-            *("" if row[k] is None else f"{row[k]:.1f}" for k in ("success_percent", "overspend_percent")),
-            f"{row['so_score']:.3f}",
-            "{:.2f} … {:.2f}".format(*row["so_ci95"]),
-            f"{row['util']:.3f}",
-            "{:.2f} … {:.2f}".format(*row["util_ci95"]),
-        )
-    out.print(grid)
     if missing:
         out.print(plain(f"note: {missing}"), highlight=False, markup=False)

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
+from cloudbandit.cli import complete
 from cloudbandit.cli.common import (
     NOT_FEASIBLE,
     Facts,
@@ -40,12 +41,26 @@ if TYPE_CHECKING:
 @app.command()
 def replay(
     table: TableArgument,
-    workload: Annotated[str, typer.Option("--workload", help="One of the table's workloads.")],
+    workload: Annotated[
+        str,
+        typer.Option(
+            "--workload",
+            help="One of the table's workloads.",
+            autocompletion=complete.one_of(complete.workloads),
+        ),
+    ],
     minimize: Minimize = None,
     maximize: Maximize = None,
     slo: Slo = None,
     max_failure_rate: MaxFailureRate = None,
-    optimizer: Annotated[str, typer.Option("--optimizer", help="See `cloudbandit optimizers`.")] = DEFAULT,
+    optimizer: Annotated[
+        str,
+        typer.Option(
+            "--optimizer",
+            help="See `cloudbandit optimizers`.",
+            autocompletion=complete.one_of(complete.optimizers),
+        ),
+    ] = DEFAULT,
     budget: Annotated[int, typer.Option("--budget", help="Trials.")] = 33,
     seed: Annotated[int, typer.Option("--seed")] = 0,
     failures: Failures = "strict",

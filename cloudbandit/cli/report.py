@@ -6,7 +6,9 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from cloudbandit.cli.common import config_text, err, out
+from cloudbandit.cli.grid import Column, pairs, print_table
 from cloudbandit.cli.text import shown, styled
+from cloudbandit.core.report import tally
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -71,9 +73,8 @@ def restored(report: Report, url: str) -> str:
 
 
 def print_report(task: Task, report: Report, plot: Path | None, url: str | None) -> None:
-    from rich.table import Table as Grid
 
-    grid = Grid(show_header=False, box=None, pad_edge=False)
+    grid = pairs()
     incumbent = report.incumbent
     if incumbent is None:
         out.print(f"[bold red]{shown(stop_reason(task, report))}[/]")
@@ -98,8 +99,8 @@ def print_report(task: Task, report: Report, plot: Path | None, url: str | None)
         )
         grid.add_row("at random", f"{task.random_regret_percent:.1f} % {side} it, the mean over all feasible configs")
     add_failure_limit(grid, task.goal, report.observations)
-    failed = sum(o.result.status != "ok" for o in report.observations)
-    grid.add_row("trials", f"{report.evaluations} of {len(task.objective.domain)} configs, {failed} of them failed")
+    said = f"{tally(report.observations)}; there are {len(task.objective.domain)} configs"
+    grid.add_row("trials", shown(said))
     grid.add_row("spent", f"{report.spent_usd:.4g} USD, {report.elapsed_s:.0f} s of trials")
     if url is not None:
         grid.add_row("store", shown(restored(report, url)))
@@ -113,19 +114,10 @@ def print_report(task: Task, report: Report, plot: Path | None, url: str | None)
 
 def _print_front(report: Report, task: Task) -> None:
     """What no other trial beats in every objective, the best in the first objective first."""
-    from rich.box import SIMPLE_HEAD
-    from rich.table import Table as Grid
-
-    grid = Grid(title="the front: no trial beats these in every objective", box=SIMPLE_HEAD, pad_edge=False)
-    metrics = [*task.goal.metrics, *(slo.metric for slo in task.goal.slos if slo.metric not in task.goal.metrics)]
-    for name in dict.fromkeys(metrics):
-        grid.add_column(
-            shown(name if len(name) <= 12 else name.replace("_per_", "\n_per_")), justify="right", no_wrap=True
-        )
-    grid.add_column("config", overflow="fold")
-    for o in report.front:
-        grid.add_row(*(f"{o.result.metrics[m]:.4g}" for m in dict.fromkeys(metrics)), shown(named(o)))
-    out.print(grid)
+    aimed_at = list(dict.fromkeys([*task.goal.metrics, *(slo.metric for slo in task.goal.slos)]))
+    columns = [Column(m, [f"{o.result.metrics[m]:.4g}" for o in report.front]) for m in aimed_at]
+    columns.append(Column("config", [named(o) for o in report.front], text=True))
+    print_table("the front: no trial beats these in every objective", columns)
 
 
 def named(o: Observation) -> str:

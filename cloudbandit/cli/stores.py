@@ -10,12 +10,16 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
+from cloudbandit.cli import complete
 from cloudbandit.cli.common import NOT_FEASIBLE, Json, MaxFailureRate, Slo, StudyName, app, names, out, print_json
+from cloudbandit.cli.grid import Column, pairs, print_table
 from cloudbandit.cli.judge import aims, another_goal, judged, values, verdict
 from cloudbandit.cli.report import failure_limit
 from cloudbandit.cli.text import plain, shown
 from cloudbandit.core.errors import UnknownNameError, UsageError
 from cloudbandit.core.masking import masked_json
+from cloudbandit.core.report import tally
+from cloudbandit.core.trial import Observation
 
 if TYPE_CHECKING:
     from cloudbandit.core.goal import Goal
@@ -57,7 +61,13 @@ def show(
         int | None, typer.Option("--trial", help="Everything of one trial, an engine's last words included.")
     ] = None,
     metrics: Annotated[
-        str | None, typer.Option("--metrics", metavar="A,B", help="Columns; by default what the study aims at.")
+        str | None,
+        typer.Option(
+            "--metrics",
+            metavar="A,B",
+            help="Columns; by default what the study aims at.",
+            autocompletion=complete.list_of(complete.metrics),
+        ),
     ] = None,
     slo: Slo = None,
     minimize: Annotated[
@@ -118,7 +128,10 @@ def show(
     if len(trials) < totals.trials:
         out.print(f"the latest {len(trials)} of {totals.trials} trials; --all shows all", style="dim")
     beside = f" and {totals.hosts_usd:.4g} USD for hosts" if totals.hosts_usd else ""
-    out.print(f"{totals.trials} trials, {totals.spent_usd:.4g} USD{beside}, {in_flight} in flight")
+    said = f"{totals.trials} trials"
+    if len(trials) == totals.trials:
+        said = tally([Observation(t.trial, t.result, None) for t in trials])
+    out.print(plain(f"{said}, {in_flight} in flight; {totals.spent_usd:.4g} USD{beside}"), markup=False)
 
 
 def _stream(name: str, trials: Iterable[StoredTrial], in_flight: Sequence[int]) -> None:
@@ -214,54 +227,36 @@ def _print_all(
     """A line per trial.
 
     Args:
-        extra: more columns, after the status.
+        extra: more columns, after the status; like metrics they are never left out.
     """
-    from rich.box import SIMPLE_HEAD
-    from rich.table import Table as Grid
-
-    columns = {"trial": [str(t.trial.number) for t in trials]}
-    columns["arm"] = ["/".join(t.trial.candidate.arm) for t in trials]
+    columns = [Column("trial", [str(t.trial.number) for t in trials])]
+    described = {"arm": ["/".join(t.trial.candidate.arm) for t in trials]}
     for knob in dict.fromkeys(k for t in trials for k in t.trial.candidate.config):
-        columns[knob] = [str(t.trial.candidate.config.get(knob, "")) for t in trials]
-    same = {k: values[0] for k, values in columns.items() if k != "trial" and len(trials) > 1 and len(set(values)) == 1}
-    columns["status"] = [t.result.reason or str(t.result.status) for t in trials]
-    columns |= {n: list(cells) for n, cells in (extra or {}).items()}
+        described[knob] = [str(t.trial.candidate.config.get(knob, "")) for t in trials]
+    same = {k: cells[0] for k, cells in described.items() if len(trials) > 1 and len(set(cells)) == 1}
+    for i, (knob, cells) in enumerate(described.items(), start=2):
+        if knob not in same:  # the later a knob, the sooner it is left out; the arm last
+            columns.append(Column(knob, cells, not _are_numbers(knob, trials), i))
+    columns.append(Column("status", [t.result.reason or str(t.result.status) for t in trials], text=True))
+    columns += [Column(n, list(cells), n == "feasible") for n, cells in (extra or {}).items()]
     for m in metrics:
-        columns[m] = [f"{t.result.metrics[m]:.4g}" if m in t.result.metrics else "" for t in trials]
-    columns["USD"] = [f"{t.spent_usd:.3g}" for t in trials]
+        columns.append(Column(m, [f"{t.result.metrics[m]:.4g}" if m in t.result.metrics else "" for t in trials]))
+    columns.append(Column("USD", [f"{t.spent_usd:.3g}" for t in trials], spare=1))
     if any(t.hosts_usd for t in trials):
-        columns["hosts USD"] = [f"{t.hosts_usd:.3g}" for t in trials]
-    visible = {k: values for k, values in columns.items() if k not in same}
-    note = shown("in all: " + ", ".join(f"{k}={v}" for k, v in same.items())) if same else None
-    grid = Grid(title=shown(name), caption=note, box=SIMPLE_HEAD, pad_edge=False, collapse_padding=True)
-    for column, cells in visible.items():
-        numbers = column in (*metrics, *(extra or {}), "USD", "hosts USD")
-        widest = max(map(len, cells), default=0)
-        grid.add_column(
-            shown(_header(column, widest)),
-            overflow="fold",
-            justify="right" if numbers else "left",
-            min_width=min(widest, 18),
-        )
-    for row in zip(*visible.values(), strict=True):
-        grid.add_row(*map(shown, row))
-    out.print(grid)
+        columns.append(Column("hosts USD", [f"{t.hosts_usd:.3g}" for t in trials], spare=len(columns) + len(described)))
+    print_table(name, columns)
+    if same:
+        said = ", ".join(f"{k}={v}" for k, v in same.items())
+        out.print(plain(f"in all: {said}"), style="dim", highlight=False, markup=False)
 
 
-def _header(name: str, width: int) -> str:
-    """Broken at underscores, so that it is hardly wider than what stands below."""
-    lines = [""]
-    for part in name.replace("_", "_ ").split(" "):
-        if lines[-1] and len(lines[-1] + part) > max(width, 8):
-            lines.append("")
-        lines[-1] += part
-    return "\n".join(lines)
+def _are_numbers(knob: str, trials: Sequence[StoredTrial]) -> bool:
+    values = [t.trial.candidate.config[knob] for t in trials if knob in t.trial.candidate.config]
+    return bool(values) and all(isinstance(v, int | float) and not isinstance(v, bool) for v in values)
 
 
 def _print_one(t: StoredTrial) -> None:
-    from rich.table import Table as Grid
-
-    grid = Grid(show_header=False, box=None, pad_edge=False)
+    grid = pairs()
     grid.add_row("arm", shown("/".join(t.trial.candidate.arm)))
     for key, value in (*t.trial.candidate.config.items(), ("seed", t.trial.seed), ("replicate", t.trial.replicate)):
         grid.add_row(shown(key), shown(value))

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from cloudbandit.cli.common import Json, TableArgument, out, print_json, table_app
+from cloudbandit.cli.grid import Column, pairs, print_table
 from cloudbandit.cli.text import shown
 
 
@@ -16,9 +17,7 @@ def table_check(table: TableArgument, json_: Json = False) -> None:
     if json_:
         print_json(found)
         return
-    from rich.table import Table as Grid
-
-    grid = Grid(show_header=False, box=None)
+    grid = pairs()
     for key, value in found.items():
         if key != "warnings":
             said = (
@@ -53,15 +52,11 @@ def table_list(json_: Json = False) -> None:
     if json_:
         print_json({"tables": rows})
         return
-    from rich.table import Table as Grid
-
-    grid = Grid("name", "kind", "on this machine", "licence", "citation")
-    for row in rows:
-        grid.add_row(
-            shown(row["name"]),
-            str(row["kind"]),
-            "yes" if row["available"] else "no: downloaded when used",
-            str(row["licence"]),
-            str(row["citation"]),
-        )
-    out.print(grid)
+    columns = {
+        "name": [str(row["name"]) for row in rows],
+        "kind": [str(row["kind"]) for row in rows],
+        "on this machine": ["yes" if row["available"] else "no: downloaded when used" for row in rows],
+        "licence": [str(row["licence"]) for row in rows],
+        "citation": [str(row["citation"]) for row in rows],
+    }
+    print_table("", [Column(name, cells, text=True) for name, cells in columns.items()])

@@ -66,9 +66,9 @@ class BaseOptimizer(ABC):
             asked.append(candidate)
         return asked
 
-    def tell(self, observations: Sequence[Observation]) -> None:
-        """Also takes what was never asked here: that is how a study resumes."""
-        for o in observations:
+    def tell(self, observations: Observation | Sequence[Observation]) -> None:
+        """One observation, or several in order. Also takes what was never asked here: that is how a study resumes."""
+        for o in (observations,) if isinstance(observations, Observation) else observations:
             self._tells += 1
             if self._pending[o.candidate] > 1:
                 self._pending[o.candidate] -= 1

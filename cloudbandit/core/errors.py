@@ -6,6 +6,7 @@
     ├── UsageError (ValueError)          an argument is wrong; the message says what, got, allowed, cure
     │   ├── UnknownNameError             a table, metric, optimizer, workload … nobody knows
     │   ├── BudgetError                  a budget that cannot buy one schedule
+    │   ├── NoOfferError                 no offer is left to choose from
     │   └── SpaceError                   a domain, space or config that contradicts itself
     ├── DataError (ValueError)           something read from disk is wrong
     │   ├── TableError                   a recorded table or its table.toml
@@ -71,6 +72,10 @@ class UnknownNameError(UsageError, LookupError):
 
 class BudgetError(UsageError):
     """A budget that cannot buy what was asked."""
+
+
+class NoOfferError(UsageError):
+    """No offer is left to choose from: none given, all too small, or none measured."""
 
 
 class SpaceError(UsageError):

@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
+import contextlib
 import functools
 import logging
 import threading
 import time
 from collections import Counter, deque
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
@@ -68,6 +69,8 @@ class Loop:
     stop: Stop | None = None
     wait_s: float = 60.0
     on_trial: Callable[[Observation], None] | None = None
+    proposed: Sequence[Candidate] = ()
+    """Asked before the optimizer is, each once: one that the store has a trial of is done."""
 
     ledger: Ledger = field(init=False)
     cancel: threading.Event = field(default_factory=threading.Event, init=False)
@@ -81,6 +84,8 @@ class Loop:
     restored: int = field(default=0, init=False)
     barren: int = field(default=0, init=False)
     """Uninformative outcomes in a row."""
+    queue: deque[Candidate] = field(init=False)
+    """What is left of ``proposed``."""
     next_number: int = field(default=0, init=False)
     clock_before: float = field(default=0.0, init=False)
     waiting: Candidate | None = field(default=None, init=False)
@@ -99,6 +104,7 @@ class Loop:
 
     def __post_init__(self) -> None:
         self.ledger = Ledger(self.budget.usd)
+        self.queue = deque(self.proposed)
         self.clock_began = self.pool.clock()
 
     def run(self) -> Report:
@@ -142,6 +148,8 @@ class Loop:
             self.next_number = max(self.next_number, stored.trial.number + 1)
             self.tell(Observation(stored.trial, stored.result, self.problem.goal.score(stored.result)))
             self.restored += 1
+            with contextlib.suppress(ValueError):
+                self.queue.remove(stored.trial.candidate)
         self.barren = 0  # whoever resumes wants to try again
 
     # ── starting trials ──
@@ -152,7 +160,7 @@ class Loop:
             self.stop_reason = self.why_stop()
             if self.stop_reason:
                 return
-            candidate = self.waiting or self.ask() or self.ask_what_rests()
+            candidate = self.waiting or self.next()
             if candidate is None:
                 if not self.in_flight:
                     self.stop_reason = self.why_nothing()
@@ -201,6 +209,14 @@ class Loop:
     def hopeless(self, trial: Trial, partial: Mapping[str, float]) -> bool:
         judge = getattr(self.stop, "hopeless", None)
         return bool(judge and judge(trial, partial, tuple(self.observations)))
+
+    def next(self) -> Candidate | None:
+        """What was proposed, then what the optimizer asks for, once it was told of every proposal."""
+        if self.queue:
+            return self.queue.popleft()
+        if self.in_flight and not self.ask_seconds:  # it was not asked yet, so these are proposals
+            return None
+        return self.ask() or self.ask_what_rests()
 
     def ask(self) -> Candidate | None:
         began = time.perf_counter()  # the processor clock costs more than a fast suggestion

@@ -2,21 +2,46 @@
 
 from __future__ import annotations
 
+import importlib
 import math
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
+from html import escape
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
 
 from cloudbandit.core.goal import Goal, best, front, least_bad, own_sign
-from cloudbandit.core.trial import Observation
+from cloudbandit.core.trial import Observation, Result
 
 if TYPE_CHECKING:
     import pandas as pd
 
 
-@dataclass(frozen=True)
+_POINTS = 5
+"""So many points of a front stand in a summary."""
+
+
+def tally(observations: Sequence[Observation]) -> str:
+    """``11 run, 2 failed (out_of_memory), 1 given back (no_capacity)``: how trials are counted wherever people read it.
+
+    *Run* are all trials that ended, *failed* those that ended badly through their config (failed, timeout, stopped), *given back*
+    those that ended through the cloud (unavailable, interrupted, lost) and use up no budget.
+    """
+    ended = [o.result for o in observations if o.result.status != "ok"]
+    failed = [r for r in ended if r.status.informative]
+    back = [r for r in ended if not r.status.informative]
+
+    def why(some: Sequence[Result]) -> str:
+        codes = sorted({r.reason or str(r.status) for r in some} - {"failed"})
+        return f" ({', '.join(codes)})" if codes else ""
+
+    text = f"{len(observations)} run, {len(failed)} failed{why(failed)}"
+    return f"{text}, {len(back)} given back{why(back)}" if back else text
+
+
+@dataclass(frozen=True, repr=False)
 class Report:
-    """What a study found, and what it cost.
+    """What a study found, and what it cost. ``print(report)`` is a summary; a notebook shows it as a table.
 
     Attributes:
         observations: every trial, in the order told.
@@ -86,12 +111,23 @@ class Report:
             out.append((len(out) + 1, shown))
         return out
 
+    def plot(self, path: str | Path | None = None) -> Any:
+        """Draw the trials and the incumbent: see `cloudbandit.api.plot`, which this calls. Needs the extra ``plot``."""
+        return importlib.import_module("cloudbandit.api").plot(
+            self, path
+        )  # drawing is above the core: found by name, here only
+
     def to_frame(self) -> pd.DataFrame:
-        """One row per trial: number, arm, status, metrics, parameters (prefixed ``param.``), money."""
+        """One row per trial: number, arm, status, metrics, parameters (prefixed ``param.``), money.
+
+        A metric named like one of these columns (``seconds``, ``status``, …), or with a prefix of them, is prefixed
+        ``metric.``: nothing is ever written over.
+        """
         import pandas as pd
 
-        rows = [
-            {
+        rows = []
+        for o in self.observations:
+            own = {
                 "trial": o.trial.number,
                 "arm": "/".join(o.candidate.arm),
                 "status": str(o.result.status),
@@ -101,9 +137,60 @@ class Report:
                 "hosts_usd": o.result.hosts_usd,
                 "seconds": o.result.seconds,
                 "source": o.result.source,
-                **dict(o.result.metrics),
-                **{f"param.{k}": v for k, v in o.candidate.config.items()},
             }
-            for o in self.observations
-        ]
+            metrics = {
+                f"metric.{name}" if name in own or name.startswith(("metric.", "param.")) else name: value
+                for name, value in o.result.metrics.items()
+            }
+            rows.append({**own, **metrics, **{f"param.{k}": v for k, v in o.candidate.config.items()}})
         return pd.DataFrame(rows)
+
+    # ── for people ──
+
+    def __repr__(self) -> str:
+        (_, best), *_ = self._said()
+        return f"<Report: {best}; {tally(self.observations)}; stopped by {self.stop_reason}>"
+
+    def __str__(self) -> str:
+        said = self._said()
+        width = max(len(what) for what, _ in said)
+        return "\n".join(f"{what:{width}}  {text}" for what, text in said)
+
+    def _repr_html_(self) -> str:
+        """The summary, and below it every trial, folded."""
+        said = "".join(f"<tr><th>{escape(what)}</th><td>{escape(text)}</td></tr>" for what, text in self._said())
+        trials = self.to_frame().to_html(index=False, border=0, na_rep="", float_format="{:.4g}".format)
+        return f"<table>{said}</table><details><summary>every trial</summary>{trials}</details>"
+
+    def _said(self) -> list[tuple[str, str]]:
+        """What a summary says: (what, text), the answer first."""
+        out: list[tuple[str, str]] = []
+        if len(self.goal.metrics) > 1 and self.front:
+            out.append(("front", f"{len(self.front)} trials that no other beats in {', '.join(self.goal.metrics)}"))
+            out += [("", self._in_a_line(o)) for o in self.front[:_POINTS]]
+            if len(self.front) > _POINTS:
+                out.append(("", f"and {len(self.front) - _POINTS} more"))
+        elif self.incumbent is not None:
+            out.append(("best", self._in_a_line(self.incumbent)))
+        else:
+            slos = ", ".join(map(str, self.goal.slos))
+            out.append(("best", f"none: no trial met {slos}" if slos else "none: no trial succeeded"))
+            if self.least_violating is not None:
+                out.append(("nearest miss", self._in_a_line(self.least_violating)))
+        restored = f" ({self.restored} of them from the store)" if self.restored else ""
+        out.append(("trials", f"{tally(self.observations)}{restored}"))
+        hosts = f" ({self.hosts_usd:.4g} of it for hosts beside the trials)" if self.hosts_usd else ""
+        out.append(("spent", f"{self.spent_usd:.4g} USD{hosts}, {self.elapsed_s:.4g} s"))
+        if self.overrun_usd:
+            out.append(
+                ("overrun", f"{self.overrun_usd:.4g} USD beyond what was quoted: an objective quotes too little")
+            )
+        out.append(("stopped by", f"{self.stop_reason}: {self.stop_note}" if self.stop_note else self.stop_reason))
+        return out
+
+    def _in_a_line(self, o: Observation) -> str:
+        values = dict(zip(self.goal.metrics, own_sign(self.goal, o.score.values), strict=False)) if o.score else {}
+        limited = {s.metric: o.result.metrics[s.metric] for s in self.goal.slos if s.metric in o.result.metrics}
+        numbers = ", ".join(f"{name} {value:.4g}" for name, value in {**limited, **values}.items())
+        config = ", ".join(f"{k}={v}" for k, v in o.candidate.config.items())
+        return f"{'/'.join(o.candidate.arm)}: {config}{'  →  ' if numbers else ''}{numbers}"

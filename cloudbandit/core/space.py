@@ -1,9 +1,10 @@
 """What may be tried: a `Domain` of named arms, each with its own inner space.
 
-An inner space is one of three things:
+An inner space is one of four things:
 
 * a ConfigSpace ``ConfigurationSpace`` (conditions, forbidden clauses, log and ordinal parameters are honoured),
 * a `Listing`: an explicit list of configs (a provider's catalogue, a recorded table; rarely Cartesian),
+* ranges and choices, ``{"lr": (1e-4, 1.0, "log"), "nodes": [2, 4, 8]}`` (`cloudbandit.core.ranges`),
 * another `Domain`: provider → offer → engine knobs is the same mechanism, and arms become longer tuples.
 
 A domain is immutable and owns no random state: sampling takes a generator.
@@ -23,6 +24,7 @@ import numpy as np
 from cloudbandit.core.errors import SpaceError, UnknownNameError
 from cloudbandit.core.listing import ENUMERABLE_LIMIT, Listing, Space
 from cloudbandit.core.parameter import Parameter, merge
+from cloudbandit.core.ranges import FORMS, is_ranges, of_ranges
 from cloudbandit.core.trial import Candidate
 
 if TYPE_CHECKING:
@@ -33,7 +35,7 @@ class Domain:
     """Named arms, each with its own inner space.
 
     Args:
-        arms: name → ``ConfigurationSpace`` | `Listing` | list of configs | `Domain`.
+        arms: name → ``ConfigurationSpace`` | `Listing` | list of configs | ranges | `Domain`.
         limit: a domain of more configs, in all its arms together, is sampled, not listed.
 
     Raises:
@@ -251,6 +253,10 @@ def _as_space(name: str, space: Any) -> Space | Domain:
         return space
     if isinstance(space, list | tuple):
         return Listing(space)
+    if is_ranges(space):
+        space = of_ranges(name, space)
+        if isinstance(space, Listing):
+            return space
     if type(space).__name__ == "ConfigurationSpace":
         from cloudbandit.core._configspace import Leaf
 
@@ -259,5 +265,5 @@ def _as_space(name: str, space: Any) -> Space | Domain:
         return space
     raise SpaceError(
         f"the space of arm {name!r} is a {type(space).__name__}; "
-        "it must be a ConfigurationSpace, a Listing, a list of configs, or a Domain"
+        f"it must be a ConfigurationSpace, a Listing, a list of configs, parameters that are each {FORMS}, or a Domain"
     )

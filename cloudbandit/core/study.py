@@ -25,7 +25,7 @@ from cloudbandit.core.protocols import Factory, Objective, Optimizer, Pool, Prob
 from cloudbandit.core.report import Report
 from cloudbandit.core.space import Domain
 from cloudbandit.core.stop import Stop, identity_of
-from cloudbandit.core.trial import Observation
+from cloudbandit.core.trial import Candidate, Observation
 
 if TYPE_CHECKING:
     from cloudbandit.core.record import StudyRecord
@@ -55,6 +55,12 @@ class Study:
             if it has one, is added.
         spec: kept in the store, to rebuild the study; that of the latest run counts.
         on_trial: called after each trial was recorded and told.
+        enqueue: candidates to try before the optimizer is asked, in this order, each once. They are held, recorded and count
+            like any other trial, and the optimizer is told of all of them before its first suggestion, as it is told of history.
+            A resumed study tries those that have no trial yet. One that is given back may come again like any other.
+
+    Raises:
+        UsageError: a seed < 0, or an enqueued candidate outside the domain.
     """
 
     def __init__(
@@ -78,6 +84,7 @@ class Study:
         where_known: Mapping[str, Any] | None = None,
         spec: Mapping[str, Any] | None = None,
         on_trial: Callable[[Observation], None] | None = None,
+        enqueue: Sequence[Candidate] = (),
     ) -> None:
         if seed < 0:
             raise UsageError(f"a seed must be an int ≥ 0, got {seed}")
@@ -91,6 +98,11 @@ class Study:
         self._pool, self._store, self._name = pool, store, name
         self._identity, self._where_known = dict(identity or {}), dict(where_known or {})
         self._spec, self._on_trial = spec, on_trial
+        self._enqueue = tuple(enqueue)
+        for candidate in self._enqueue:
+            reason = domain.why_not(candidate)
+            if reason:
+                raise UsageError(f"the enqueued {candidate!r} lies outside the domain: {reason}")
         self._record: StudyRecord | None = None
 
     @property
@@ -132,6 +144,7 @@ class Study:
                 self._stop,
                 self._wait_s,
                 self._on_trial,
+                self._enqueue,
             ).run()
         finally:
             if self._pool is None:

@@ -12,7 +12,7 @@ from cloudbandit.catalogue.gpus import Profile
 from cloudbandit.catalogue.models import ModelSpec
 from cloudbandit.catalogue.offers import ServingOffer, fitting
 from cloudbandit.core.curve import LoadCurve
-from cloudbandit.core.errors import DataError, UsageError
+from cloudbandit.core.errors import DataError, NoOfferError, UsageError
 from cloudbandit.core.fleet import TOKENS, parse_slos
 from cloudbandit.core.goal import SLO
 from cloudbandit.core.metrics import FAILURES, stand_in
@@ -97,6 +97,11 @@ class Advisor:
         self._only_measured = only_measured
         if only_measured:
             kept = [o for o in offers if o.profile.key in here]
+            if offers and not kept:
+                raise NoOfferError(
+                    f"{model.name} was measured on none of the {len(offers)} offers; cure: predict (only_measured=False, "
+                    "--predict), measure it (--measured FILE), or offer what it was measured on"
+                )
             if len(kept) < len(offers):
                 self.notes.append(
                     f"{len(offers) - len(kept)} offers on which {model.name} was not measured are left out"

@@ -32,6 +32,8 @@ Floats = npt.NDArray[np.float64]
 
 MEDIAN = 0.5
 ACCEPT_TIME = "the accept time, whose median is 4 to 140 ms in LLM-Pilot's load tests"
+MANY_MACHINES = 1_000
+"""More than any cloud rents out of one type in a region without having been asked."""
 _NORMAL_80 = 1.2815515655446004
 """Half the width of a normal's central 80 %, in standard deviations."""
 
@@ -90,9 +92,20 @@ def rank(
         slos,
         list(best.values()),
         "" if best else ranking.why_not(),
-        [*_stand_ins(beliefs), *notes],
+        [*_stand_ins(beliefs), *notes, *_too_many(list(best.values()))],
         expected_regret(ok, choices, beliefs.loads, users, decision),
     )
+
+
+def _too_many(ranking: Sequence[Recommendation]) -> list[str]:
+    """A note where nobody could rent out the answer."""
+    machines = ranking[0].replicas if ranking else 0
+    if machines <= MANY_MACHINES:
+        return []
+    return [
+        f"{machines:,} machines of one type are more than a region has: check the number of users (requests in flight at once), "
+        "ask the provider for a quota, or split the users over regions and offers"
+    ]
 
 
 def _stand_ins(beliefs: Beliefs) -> list[str]:

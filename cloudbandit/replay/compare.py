@@ -8,8 +8,10 @@ from __future__ import annotations
 
 import contextlib
 import pickle
+import signal
 import sys
-from collections.abc import Callable, Generator, Sequence
+import threading
+from collections.abc import Callable, Generator, Iterator, Sequence
 from concurrent.futures import ProcessPoolExecutor, as_completed
 from multiprocessing import get_context
 from pathlib import Path
@@ -180,13 +182,37 @@ def _map(
             yield i, run_cell(cells[i], table)
         return
     with ProcessPoolExecutor(jobs, get_context("spawn"), _keep, (here,)) as executor:
-        waiting = {executor.submit(_elsewhere, cells[i]): i for i in todo}
         try:
+            with (
+                _without_interrupts()
+            ):  # inherited by the processes: Ctrl-C reaches them too, and it is ours to end them
+                waiting = {executor.submit(_elsewhere, cells[i]): i for i in todo}
             for future in as_completed(waiting):
                 yield waiting[future], future.result()
         except BaseException:
-            executor.shutdown(wait=False, cancel_futures=True)
+            _end(executor)
             raise
+
+
+@contextlib.contextmanager
+def _without_interrupts() -> Iterator[None]:
+    """Ignore Ctrl-C for a moment; only a program's main thread can."""
+    if threading.current_thread() is not threading.main_thread():
+        yield
+        return
+    before = signal.signal(signal.SIGINT, signal.SIG_IGN)
+    try:
+        yield
+    finally:
+        signal.signal(signal.SIGINT, before)
+
+
+def _end(executor: ProcessPoolExecutor) -> None:
+    """Without waiting for the cells being computed: a cell is kept when it is finished, or computed again."""
+    processes = list((executor._processes or {}).values())  # Python 3.14 has terminate_workers
+    executor.shutdown(wait=False, cancel_futures=True)
+    for process in processes:
+        process.terminate()
 
 
 _sent: list[Table] = []
