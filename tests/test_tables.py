@@ -202,6 +202,37 @@ def test_parquet_and_compressed_tables(tmp_path):
         load_table(tmp_path)
 
 
+PREFIX = MANIFEST.replace('"X_*" = { type = "choice", arm = "X" }', '{rule}').replace(', arm = "Y"', "")
+
+
+def test_a_prefix_rule_takes_no_column_that_has_another_role(tmp_path):
+    """Else the target is a parameter, and the optimizer reads it off the config."""
+    everything = PREFIX.replace("{rule}", '"*" = "choice"') + '[facts]\nprice = "price"\n'
+    rows = "\n".join(f"{line},{'price' if i == 0 else i}" for i, line in enumerate(ROWS.splitlines())) + "\n"
+    table = load_table(write(tmp_path, everything, rows))
+    assert {name for c in table.candidates for name in c.config} == {"nodes", "X_kind", "X_disk", "spot"}
+
+
+@pytest.mark.parametrize(
+    ("rule", "message"),
+    [
+        ('"X_*" = "choice"\n"X_k*" = "choice"', r"column 'X_kind' is covered by params.X_\* and by params.X_k\*; cure"),
+        ('"X_*" = "choice"\n"co*" = "float"', r"params.co\* covers only columns that have another role.*: cost;"),
+        ('"X_*" = "choice"\npaid = "float"', r"column 'paid' is a parameter and has another role too"),
+        ('"X_*" = "choice"\nstate = "choice"', r"column 'state' is a parameter and has another role too"),
+        ('"X_*" = "choice"\n"Z_*" = "choice"', r"no column for params.Z_\*"),
+    ],
+)
+def test_rules_that_overlap_are_refused_by_name(tmp_path, rule, message):
+    with pytest.raises(TableError, match=message):
+        load_table(write(tmp_path, PREFIX.replace("{rule}", rule)))
+
+
+def test_an_exact_name_beats_a_prefix(tmp_path):
+    table = load_table(write(tmp_path, PREFIX.replace("{rule}", '"X_*" = "choice"\nX_disk = "int"')))
+    assert {type(c.config["X_disk"]) for c in table.candidates if "X_disk" in c.config} == {int}
+
+
 # ── bad input: every message names what, got, allowed and cure ──
 
 

@@ -167,7 +167,9 @@ def read_manifest(path: Path, file: Path | None = None) -> Manifest:
     )
     metrics = {n: Metric(m.column, m.unit) if isinstance(m, _Metric) else Metric(m) for n, m in read.metrics.items()}
     context = _several(read.table.context)
+    status = read.status.rule() if read.status else None
     roles = {*context, read.table.arm, read.table.load, *(m.column for m in metrics.values())}
+    roles |= {read.spent.usd, read.spent.seconds, *((status.column, status.reason) if status else ())}  # outcomes
     twice = [rule.pattern for rule in params if rule.pattern in roles]
     if twice:
         raise TableError(f"{path}: column {twice[0]!r} is a parameter and has another role too")
@@ -179,7 +181,7 @@ def read_manifest(path: Path, file: Path | None = None) -> Manifest:
         metrics,
         read.spent.usd,
         read.spent.seconds,
-        read.status.rule() if read.status else None,
+        status,
         read.replay.repeats,
         read.replay.missing,
         read.replay.failed_seconds,

@@ -69,23 +69,36 @@ class Rows:
         self.parameters: dict[str, list[Parameter]] = {}
 
     def _expand(self) -> dict[str, ParameterRule]:
-        """Column → rule; an exact name beats a prefix."""
+        """Column → rule. An exact name beats a prefix, and a prefix never takes a column that has another role."""
+        taken = {column for column in self._roles().values() if column}
+        exact = {rule.pattern for rule in self.manifest.params if not rule.pattern.endswith("*")}
         out: dict[str, ParameterRule] = {}
-        for rule in sorted(self.manifest.params, key=lambda r: not r.pattern.endswith("*")):
-            prefix = rule.pattern[:-1]
-            hits = (
-                [c for c in self.columns if c.startswith(prefix)]
-                if rule.pattern.endswith("*")
-                else [c for c in self.columns if c == rule.pattern]
-            )
+        for rule in self.manifest.params:
+            if rule.pattern.endswith("*"):
+                begun = [c for c in self.columns if c.startswith(rule.pattern[:-1])]
+                hits = [c for c in begun if c not in taken and c not in exact]
+                if begun and not hits:
+                    raise TableError(
+                        f"{self.path}: params.{rule.pattern} covers only columns that have another role, or a rule of their own: "
+                        f"{', '.join(begun)}; cure: leave it out"
+                    )
+            else:
+                hits = [c for c in self.columns if c == rule.pattern]
             if not hits:
                 raise TableError(
                     f"{self.path} has no column for params.{rule.pattern!s}; its columns: {', '.join(self.columns)}"
                 )
-            out.update(dict.fromkeys(hits, rule))
+            for column in hits:
+                if column in out:
+                    raise TableError(
+                        f"{self.path}: column {column!r} is covered by params.{out[column].pattern} and by params.{rule.pattern}; "
+                        f"cure: longer prefixes, or a rule of its own, {column} = …"
+                    )
+                out[column] = rule
         return {c: out[c] for c in self.columns if c in out}
 
-    def _check_columns(self) -> None:
+    def _roles(self) -> dict[str, str]:
+        """The manifest's key → the column it names; empty where it names none."""
         m = self.manifest
         wanted = {"table.arm": m.arm, "table.load": m.load, "spent.usd": m.spent_usd, "spent.seconds": m.spent_seconds}
         wanted |= {f"table.context[{i}]": c for i, c in enumerate(m.context)}
@@ -93,7 +106,10 @@ class Rows:
         wanted |= {f"facts.{k}": v for k, v in m.facts.items()}
         if m.status:
             wanted |= {"status.column": m.status.column, "status.reason": m.status.reason}
-        for key, column in wanted.items():
+        return wanted
+
+    def _check_columns(self) -> None:
+        for key, column in self._roles().items():
             if column and column not in self.columns:
                 raise TableError(
                     f"{self.path} has no column {column!r}, which {key} names; its columns: {', '.join(self.columns)}"
