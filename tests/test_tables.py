@@ -241,7 +241,11 @@ def test_an_exact_name_beats_a_prefix(tmp_path):
     [
         (("[metrics]", "[metrcs]"), r"unknown section \[metrcs\] \(did you mean 'metrics'"),
         (('file = "runs.csv"', "file = 3"), r"table.file is 3; allowed: a text"),
-        (('context = ["job", "size"]', ""), r"\[table\] lacks 'context'"),
+        (('file = "runs.csv"', ""), r"\[table\] lacks 'file'"),
+        (('context = ["job", "size"]', "context = 3"), r"table.context is 3; allowed: a text, or a list of texts"),
+        (('file = "runs.csv"', 'file = "runs.csv"\nseparator = ",,"'), "table.separator is ',,'; allowed: one character"),
+        (('file = "runs.csv"', 'file = "runs.csv"\ndecimal = ";"'), "table.decimal is ';'; allowed"),
+        (('file = "runs.csv"', 'file = "runs.csv"\nencoding = "utf-9"'), "'utf-9', which Python does not know; cure: utf-8"),
         (("[table]", "[table"), "is not TOML"),
         (('nodes = "int"', 'nodes = "integer"'), "params.nodes is 'integer'; allowed: int, float, bool, choice"),
         (('nodes = "int"', 'nods = "int"'), r"no column for params.nods; its columns: cloud, nodes"),

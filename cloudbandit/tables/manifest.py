@@ -77,13 +77,19 @@ class Manifest:
     estimates: bool = False
     load: str = ""
     """The column of concurrent users: rows that differ in it alone are one config's load curve."""
+    separator: str = ","
+    decimal: str = "."
+    encoding: str = "utf-8"
 
 
 class _Table(Section):
     file: str
-    context: Annotated[str | Annotated[list[str], Meta(min_length=1)], Meta(description=_TEXTS)]
-    arm: str
+    arm: str = ""
+    context: Annotated[str | list[str], Meta(description=_TEXTS)] = msgspec.field(default_factory=list)
     load: str = ""
+    separator: Annotated[str, Meta(min_length=1, max_length=1, description="one character")] = ","
+    decimal: Annotated[Literal[".", ","], Meta(description='"." or ","')] = "."
+    encoding: Annotated[str, Meta(min_length=1, description="the name of an encoding: utf-8, utf-16, latin-1, …")] = "utf-8"
     licence: str = ""
     source: str = ""
     name: str = ""
@@ -191,6 +197,9 @@ def read_manifest(path: Path, file: Path | None = None) -> Manifest:
         read.table.description,
         read.table.estimates,
         read.table.load,
+        read.table.separator,
+        read.table.decimal,
+        read.table.encoding,
     )
 
 
