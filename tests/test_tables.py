@@ -10,6 +10,7 @@ from hypothesis import strategies as st
 from cloudbandit import Candidate, Status, Trial, load_table
 from cloudbandit.core.errors import DatasetError, TableError, UnknownNameError
 from cloudbandit.core.goal import SLO
+from cloudbandit.replay.compare import compare_rows
 from cloudbandit.replay.task import Task, replay, task_seed
 from cloudbandit.tables import registry
 from cloudbandit.tables.check import check_table
@@ -85,6 +86,36 @@ def test_what_a_table_holds(table):
     assert "arm 'Y' has a single config" in text
     assert "lack an arm entirely" in text
     assert "nominal grid" in text
+
+
+def test_check_warns_of_columns_without_a_role_and_of_repeats_that_disagree(tmp_path):
+    """The cost hangs on a region that the manifest forgot: a mean of 0.5 and 2.5 is the cost of neither."""
+    rows = "cloud,nodes,region,cost\na,2,east,0.5\na,2,west,2.5\na,4,east,1\na,4,west,1.1\nb,2,east,3\n"
+    manifest = '[table]\nfile = "runs.csv"\narm = "cloud"\n[params]\nnodes = "int"\n[metrics]\ncost_usd = "cost"\n'
+    table = load_table(write(tmp_path, manifest, rows))
+    assert table.workloads == ("all",), "one workload needs no context column"
+    unused, repeats, spent, *_ = check_table(table).warnings
+    assert "1 columns have no role" in unused
+    assert unused.endswith("region")
+    assert "cost_usd differs by a factor of 5 within one config (0.5 … 2.5; workload 'all', Candidate(a: nodes=2))" in repeats
+    assert "there is no [spent]" in spent
+    told = load_table(write(tmp_path, manifest.replace("[metrics]", 'region = "choice"\n[metrics]'), rows))
+    assert not [w for w in check_table(told).warnings if "role" in w or "disagree" in w]
+
+
+def test_a_replay_says_once_that_repeats_disagree(tmp_path, caplog):
+    rows = ROWS.replace("j,big,6,20", "j,big,60,20")
+    table = load_table(write(tmp_path, rows=rows))
+    for seed in range(2):
+        replay(Task(table, "j|big", "cost_usd"), "random", 3, seed)
+    compare_rows(table, "cost_usd", ["random"], 3, 1)
+    (said,) = caplog.messages
+    assert "cost_usd differs by a factor of 15 within one config (4 … 60;" in said
+    caplog.clear()
+    replay(Task(table, "j|big", maximize="speed"), "random", 3)
+    drawn = load_table(write(tmp_path, MANIFEST + 'repeats = "draw"\n', rows))
+    replay(Task(drawn, "j|big", "cost_usd"), "random", 3)
+    assert len(caplog.messages) == 1, "of another metric, once; a table whose repeats are drawn averages nothing"
 
 
 def test_parameters_are_active_in_their_arm_only(table):

@@ -15,6 +15,7 @@ def table_check(table: TableArgument, json_: Json = False) -> None:
     if json_:
         print_json(found)
         return
+    from rich.markup import escape
     from rich.table import Table as Grid
 
     grid = Grid(show_header=False, box=None)
@@ -28,7 +29,7 @@ def table_check(table: TableArgument, json_: Json = False) -> None:
             grid.add_row(key, shown)
     out.print(grid)
     for warning in found["warnings"]:
-        out.print(f"[yellow]warning:[/] {warning}", highlight=False)
+        out.print(f"[yellow]warning:[/] {escape(warning)}", highlight=False)
 
 
 @table_app.command("list")
