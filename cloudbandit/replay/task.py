@@ -109,8 +109,8 @@ class Task:
     def scores(self) -> dict[Candidate, Score]:
         """The true score of every recorded config."""
         out = {}
-        for cell in self.objective.workload.cells.values():
-            score = self.goal.score(self.objective.true_result(cell.candidate))
+        for cell in self.objective.workload.cells.in_turn:
+            score = self.goal.score(self.objective.true_result_of(cell))
             assert score is not None
             out[cell.candidate] = score
         return out
@@ -350,13 +350,35 @@ def replay(
         store, name, spec: see `Study`.
         on_study: shown the study before it runs, e.g. to print its schedule.
     """
+    say_what_disagrees(task)
+    study = study_of(
+        task, optimizer, budget, seed, facts, workers, store=store, name=name, spec=spec, on_trial=on_trial
+    )
+    if on_study is not None:
+        on_study(study)
+    return study.run()
+
+
+def study_of(
+    task: Task,
+    optimizer: str | Factory | Method,
+    budget: int | Budget,
+    seed: int = 0,
+    facts: str | Sequence[str] = ALL,
+    workers: int = 1,
+    *,
+    store: Store | None = None,
+    name: str | None = None,
+    spec: dict[str, object] | None = None,
+    on_trial: Callable[[Observation], None] | None = None,
+) -> Study:
+    """The study that `replay` runs."""
     if seed < 0:
         raise UsageError(f"a seed must be an int ≥ 0, got {seed}")
-    say_what_disagrees(task)
     budget = Budget.of(budget)
     method = optimizer if isinstance(optimizer, Method) else Method.of(optimizer)
     identity = {"optimizer": method.label, "budget": budget.trials, "workers": workers, **turned(task.goal)}
-    study = Study(
+    return Study(
         task.objective.domain,
         task.objective,
         task.goal,
@@ -372,6 +394,3 @@ def replay(
         spec=spec,
         on_trial=on_trial,
     )
-    if on_study is not None:
-        on_study(study)
-    return study.run()

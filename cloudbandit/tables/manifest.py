@@ -89,7 +89,9 @@ class _Table(Section):
     load: str = ""
     separator: Annotated[str, Meta(min_length=1, max_length=1, description="one character")] = ","
     decimal: Annotated[Literal[".", ","], Meta(description='"." or ","')] = "."
-    encoding: Annotated[str, Meta(min_length=1, description="the name of an encoding: utf-8, utf-16, latin-1, …")] = "utf-8"
+    encoding: Annotated[str, Meta(min_length=1, description="the name of an encoding: utf-8, utf-16, latin-1, …")] = (
+        "utf-8"
+    )
     licence: str = ""
     source: str = ""
     name: str = ""

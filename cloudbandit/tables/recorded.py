@@ -121,6 +121,8 @@ class Recorded:
 
     def _result(self, cell: Cell, pick: Callable[[Sequence[Row]], Sequence[Row]]) -> Result:
         """``pick``: of the repeats of a load those that count."""
+        if len(cell.rows) == 1 and not self._manifest.load:
+            return self._one(cell, cell.rows)
         each = {load: self._one(cell, pick(rows)) for load, rows in self._by_load(cell).items()}
         return self._sweep(cell, each) if self._manifest.load else each[None]
 
@@ -146,6 +148,9 @@ class Recorded:
 
     def _one(self, cell: Cell, rows: Sequence[Row]) -> Result:
         ok = any(row.ok for row in rows)
+        if ok and len(rows) == 1:  # its own mean
+            (row,) = rows
+            return Result(metrics=row.metrics, spent_usd=row.usd or 0.0, seconds=row.seconds or 0.0, source="recorded")
         if ok or self.failures == "recorded":
             metrics = {
                 m: fmean(row.metrics[m] for row in rows) for m in rows[0].metrics if all(m in r.metrics for r in rows)
@@ -169,4 +174,3 @@ class Recorded:
 def _mean(values: Sequence[float | None]) -> float:
     known = [v for v in values if v is not None]
     return fmean(known) if known else 0.0
-

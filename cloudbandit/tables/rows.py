@@ -149,7 +149,9 @@ class Rows:
         """The distinct values of a parameter, and each row's position among them: ``2`` and ``2.0`` are one number."""
         given = self.columns[column]
         position: dict[Value | None, int] = {}
-        again = [position.setdefault(self._value(column, rule, code), len(position)) for code in range(len(given.texts))]
+        again = [
+            position.setdefault(self._value(column, rule, code), len(position)) for code in range(len(given.texts))
+        ]
         return list(position), np.array(again, dtype=np.intp)[given.codes]
 
     def _check_arm(self, column: str, arm: str, typed: tuple[list[Value | None], Codes]) -> None:

@@ -107,7 +107,7 @@ def number_cure(text: str, decimal: str = ".") -> str:
         return ""
     number = found.group().strip()
     if number != text:
-        return f"the number alone in the file ({number!r}); its unit is the manifest's, e.g. unit = \"USD\""
+        return f'the number alone in the file ({number!r}); its unit is the manifest\'s, e.g. unit = "USD"'
     if "." in text and "," in text:
         return "no signs between thousands in the file"
     if decimal == "." and "," in text:
@@ -115,4 +115,3 @@ def number_cure(text: str, decimal: str = ".") -> str:
     if decimal == "," and "." in text:
         return 'decimal = "." in [table], or no dots between thousands in the file'
     return ""
-
