@@ -1,6 +1,12 @@
-"""``table check`` and ``table list``."""
+"""``table check``, ``table init`` and ``table list``."""
 
 from __future__ import annotations
+
+import shlex
+from pathlib import Path
+from typing import Annotated
+
+import typer
 
 from cloudbandit.cli.common import Json, TableArgument, out, print_json, table_app
 
@@ -30,6 +36,25 @@ def table_check(table: TableArgument, json_: Json = False) -> None:
     out.print(grid)
     for warning in found["warnings"]:
         out.print(f"[yellow]warning:[/] {escape(warning)}", highlight=False)
+
+
+@table_app.command("init")
+def table_init(
+    file: Annotated[Path, typer.Argument(metavar="FILE", help="Runs, one a line: .csv, .csv.gz, .csv.xz or .parquet.")],
+    json_: Json = False,
+) -> None:
+    """Write a first table.toml beside a file of runs: what the columns seem to mean, with a comment per guess."""
+    from cloudbandit.tables.init import init_table
+
+    written = init_table(file)
+    if json_:
+        print_json({"written": str(written)})
+        return
+    out.print(written.read_text(encoding="utf-8"), markup=False, highlight=False, soft_wrap=True, end="")
+    out.print(f"written to {written}. Read it, then:", markup=False, highlight=False, soft_wrap=True)
+    out.print(
+        f"cloudbandit table check {shlex.quote(str(written.parent))}", markup=False, highlight=False, soft_wrap=True
+    )
 
 
 @table_app.command("list")

@@ -123,7 +123,7 @@ class CandidateGP:
         row = v[:, :, candidate]  # L⁻¹k(X, x)
         exact = row.astype(float, copy=False)  # a copy would be summed in another order
         pivot = np.sqrt(np.maximum(1.0 + _JITTER + noise - np.einsum("sn,sn->s", exact, exact), _JITTER * 0.5))
-        new = (k - np.matmul(row[:, None, :], v)[:, 0]) / pivot[:, None].astype(self._kind)
+        new = (k - self._times_v(row, np.arange(len(row)))) / pivot[:, None].astype(self._kind)
         self._v[:, n] = new
         self._inverse[:, n, :n] = -np.matmul(exact[:, None, :], inverse)[:, 0] / pivot[:, None]
         self._inverse[:, n, n] = 1.0 / pivot
@@ -145,6 +145,16 @@ class CandidateGP:
         if len(squared) == 1:
             return np.asarray(np.sqrt(5.0 * squared) / self._scales.astype(self._kind))
         return np.asarray(np.sqrt(5.0 * ((self._scales**-2.0).astype(self._kind) @ squared)))
+
+    def _times_v(self, left: Array, scales: np.ndarray[Any, np.dtype[np.intp]]) -> Array:
+        """Of the chosen length scales, ``(k, n)`` times V: ``(k, N)``."""
+        n = left.shape[1]
+        if not self._large:  # where all are chosen
+            return np.asarray(np.matmul(left[:, None, :], self._v[:, :n])[:, 0])
+        out = np.empty((len(scales), self._v.shape[2]), self._kind)
+        for i, scale in enumerate(scales.tolist()):  # each V is streamed once; BLAS is slower for so flat a product
+            np.einsum("n,nc->c", left[i], self._v[scale, :n], out=out[i])
+        return out
 
     def _informative(self) -> Array:
         """How many observations were news: each counts by the share of its variance, noise included, that those before it left,
@@ -192,18 +202,14 @@ class CandidateGP:
         evidence = -0.5 * self._log_det[n] - 0.5 * np.log(precision) - shape * np.log(_PRIOR_SHAPE + 0.5 * fit)
         weight = np.exp(evidence - evidence.max())
         explained, ones_v = self._explained, self._ones_v
-        if not self._large:
-            product = np.matmul(residual[:, None, :], self._v[:, :n])[:, 0]
-        else:
+        kept = np.arange(len(weight))
+        if self._large:
             kept = np.flatnonzero(weight >= _LEAST_WEIGHT)
             weight, explained, ones_v = weight[kept], explained[kept], ones_v[kept]
             mean, variance, precision, residual = (
                 a[kept].astype(np.float32) for a in (mean, variance, precision, residual)
             )
-            product = np.concatenate(
-                [np.matmul(residual[i, None], self._v[s, :n]) for i, s in enumerate(kept.tolist())]
-            )
-        prediction = mean[:, None] + product
+        prediction = mean[:, None] + self._times_v(residual, kept)
         unexplained = np.maximum(1.0 - explained, 0.0) + (1.0 - ones_v) ** 2 / precision[:, None]
         sd = np.sqrt(variance[:, None] * np.maximum(unexplained, 1e-12))
         return Posterior(weight / weight.sum(), centre + scale * prediction, scale * sd)

@@ -73,8 +73,8 @@ class Rows:
             for column in hits:
                 if column in out:
                     raise TableError(
-                        f"{self.path}: column {column!r} is covered by params.{out[column].pattern} and by params.{rule.pattern}; "
-                        f"cure: longer prefixes, or a rule of its own, {column} = …"
+                        f"{self.path}: column {column!r} is covered by params.{out[column].pattern} and by "
+                        f"params.{rule.pattern}; cure: longer prefixes, or a rule of its own, {column} = …"
                     )
                 out[column] = rule
         return {c: out[c] for c in self.columns if c in out}

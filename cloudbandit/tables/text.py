@@ -102,6 +102,8 @@ def to_number(text: str, decimal: str = ".") -> float:
 
 def number_cure(text: str, decimal: str = ".") -> str:
     """What to do about a text that should be a number; empty: nothing is known."""
+    if text.lower() in ("nan", "na", "n/a", "null", "none", "-", "?"):
+        return "an empty field, where there is no value"
     found = _NUMBER.search(text)
     if not found:
         return ""
