@@ -173,7 +173,7 @@ def test_a_wrong_format_in_a_manifest_has_a_cure(tmp_path, text, encoding, table
 _NAMES = st.text("abcäß xyz_*[](){}\"'#=$", min_size=1, max_size=8).filter(str.strip)
 
 
-@settings(max_examples=60, deadline=None)
+@settings(max_examples=20, deadline=None)
 @given(st.data())
 def test_any_names_and_labels_survive(tmp_path_factory, data):
     import csv

@@ -121,7 +121,7 @@ class CandidateGP:
         k = (1.0 + r + r * r / 3.0) * np.exp(-r)  # Matérn-5/2, RW eq. 4.17
         v, inverse = self._v[:, :n], self._inverse[:, :n, :n]
         row = v[:, :, candidate]  # L⁻¹k(X, x)
-        exact = row.astype(float, copy=False)  # a copy would be summed in another order
+        exact: Array = row.astype(float, copy=False)  # a copy would be summed in another order
         pivot = np.sqrt(np.maximum(1.0 + _JITTER + noise - np.einsum("sn,sn->s", exact, exact), _JITTER * 0.5))
         new = (k - self._times_v(row, np.arange(len(row)))) / pivot[:, None].astype(self._kind)
         self._v[:, n] = new
@@ -146,7 +146,7 @@ class CandidateGP:
             return np.asarray(np.sqrt(5.0 * squared) / self._scales.astype(self._kind))
         return np.asarray(np.sqrt(5.0 * ((self._scales**-2.0).astype(self._kind) @ squared)))
 
-    def _times_v(self, left: Array, scales: np.ndarray[Any, np.dtype[np.intp]]) -> Array:
+    def _times_v(self, left: np.ndarray[Any, Any], scales: np.ndarray[Any, np.dtype[np.intp]]) -> Array:
         """Of the chosen length scales, ``(k, n)`` times V: ``(k, N)``."""
         n = left.shape[1]
         if not self._large:  # where all are chosen

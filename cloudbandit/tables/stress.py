@@ -48,14 +48,15 @@ def stressed(table: Table, seed: int = 0) -> Table:
     where = [(records.workloads[w], arms[c]) for w, c in zip(records.workload, records.candidate, strict=True)]
     levels = {m: np.array([factors[m].get(place, 1.0) for place in where]) for m in metrics}
     usd, seconds = _charged(table)
-    paid = {"usd": (usd, table.manifest.spent_usd), "seconds": (seconds, table.manifest.spent_seconds)}
+
+    def scaled(column: Array | None, of: str) -> Array | None:
+        return column * levels[by_column[of]] if column is not None and of in by_column else column
+
     out.records = replace(
         records,
         metrics={m: v * levels[m] if m in levels else v for m, v in records.metrics.items()},
-        **{
-            name: column if column is None or by_column.get(given) is None else column * levels[by_column[given]]
-            for name, (column, given) in paid.items()
-        },
+        usd=scaled(usd, table.manifest.spent_usd),
+        seconds=scaled(seconds, table.manifest.spent_seconds),
     )
     return out
 
