@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from cloudbandit.core.errors import TableError
+from cloudbandit.tables.sniff import sniff
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -25,7 +26,6 @@ def read(path: Path, separator: str = ",", encoding: str = "utf-8") -> pd.DataFr
     """
     import pandas as pd
 
-    known = {"separator": separator, "encoding": encoding}
     try:
         if path.suffix == ".parquet":
             return pd.read_parquet(path).astype(object).where(lambda x: x.notna(), "").astype(str)
@@ -37,16 +37,12 @@ def read(path: Path, separator: str = ",", encoding: str = "utf-8") -> pd.DataFr
         ) from None
     except ImportError as error:
         raise TableError(f"{path} is Parquet, which needs pyarrow. Cure: pip install 'cloudbandit[parquet]'") from error
-    except LookupError as error:  # pandas has no such error of its own: Python knows no such encoding
-        raise TableError(
-            f"{path}: table.encoding is {encoding!r}, which Python does not know; cure: utf-8, utf-16, latin-1, cp1252, …"
-        ) from error
     except pd.errors.EmptyDataError:
         raise TableError(f"{path} is empty; cure: a header line, and a line per run") from None
     except UnicodeError as error:
         raise TableError(f"{path} is not {encoding}: {error}. {_encoding_cure(path)}") from error
     except (pd.errors.ParserError, pd.errors.ParserWarning) as error:
-        raise TableError(f"{path} cannot be read: {error}. {_separator_cure(path, **known)}") from error
+        raise TableError(f"{path} cannot be read: {error}. {_separator_cure(path, separator)}") from error
     except (ValueError, OSError) as error:
         raise TableError(f"{path} cannot be read: {error}") from error
     raise TableError(f"{path.name}: a table's file ends in .csv, .csv.gz, .csv.xz or .parquet")
@@ -55,7 +51,12 @@ def read(path: Path, separator: str = ",", encoding: str = "utf-8") -> pd.DataFr
 def _read_csv(path: Path, separator: str, encoding: str) -> pd.DataFrame:
     import pandas as pd
 
-    codecs.lookup(encoding)
+    try:
+        known = codecs.lookup(encoding).name
+    except LookupError:
+        raise TableError(
+            f"{path}: table.encoding is {encoding!r}, which Python does not know; cure: utf-8, utf-16, latin-1, cp1252, …"
+        ) from None
     with warnings.catch_warnings():
         # a line longer than the header: else the first column would silently become an index, or the rest be dropped
         warnings.simplefilter("error", pd.errors.ParserWarning)
@@ -64,20 +65,16 @@ def _read_csv(path: Path, separator: str, encoding: str) -> pd.DataFrame:
             dtype="category",
             keep_default_na=False,
             sep=separator,
-            encoding="utf-8-sig" if codecs.lookup(encoding).name == "utf-8" else encoding,
+            encoding="utf-8-sig" if known == "utf-8" else known,
             index_col=False,
         )
 
 
 def _encoding_cure(path: Path) -> str:
-    from cloudbandit.tables.sniff import sniff
-
     return f'Cure: encoding = "{sniff(path).encoding}" in [table]'
 
 
-def _separator_cure(path: Path, separator: str, encoding: str) -> str:
-    from cloudbandit.tables.sniff import sniff
-
+def _separator_cure(path: Path, separator: str) -> str:
     found = sniff(path).separator
     if found != separator:
         return f"Cure: separator = {found!r} in [table]"
