@@ -33,6 +33,13 @@ def test_speed():
     assert all(v > 0 for v in found["ms_per_suggestion"].values())
 
 
+def test_large_table():
+    found = run("large_table.py", "--rows", 800, "--repeats", 1, "--json")
+    assert found["rows"] == 800
+    assert found["check"]["peak_mb"] > 0
+    assert found["compare"]["processor_s"] > 0
+
+
 def test_the_bundled_tables_description():
     rows = run("describe_llm_serving.py", "--seeds", 1, "--json")["rows"]
     assert len(rows) == 81

@@ -7,6 +7,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from cloudbandit.optimizers import gaussian_process
 from cloudbandit.optimizers.gaussian_process import _JITTER, LENGTH_SCALES, CandidateGP, relevance_scales
 
 
@@ -153,3 +154,25 @@ def test_noise_of_nothing_is_no_noise_to_the_last_digit(plateaus):
         models[1].add(i, 0.0)
     for a, b in zip(*(model.posterior(y) for model in models), strict=True):
         np.testing.assert_array_equal(a, b)
+
+
+def test_a_large_listing_is_modelled_in_single_precision_and_believes_the_same(monkeypatch):
+    rng = np.random.default_rng(0)
+    features, targets = rng.random((300, 4)), rng.normal(size=40)
+    scales = np.exp(rng.uniform(-1, 1, (6, 2)))
+
+    def posterior():
+        model = CandidateGP(features, scales, np.array([0, 0, 1, 1]))
+        for i in range(40):
+            model.add(i, 0.01 * (i % 2))
+        model.add(50)
+        model.pop()
+        return model.posterior(targets)
+
+    exact = posterior()
+    monkeypatch.setattr(gaussian_process, "_LARGE", 100)
+    quick = posterior()
+    assert quick.mean.dtype == np.float32
+    assert len(quick.weight) <= len(exact.weight)
+    np.testing.assert_allclose(quick.expected(), exact.expected(), atol=0.01)
+    np.testing.assert_allclose(quick.weight @ quick.sd, exact.weight @ exact.sd, rtol=0.02)

@@ -235,3 +235,18 @@ def test_feature_groups_say_which_columns_belong_together():
     changed = {int(g) for g in groups[np.flatnonzero(np.diff(nested.encode([first, other]), axis=0)[0])]}
     assert len(changed) == 2  # x and s, though s has three columns
     assert len(set(groups.tolist())) == len(nested.parameters) + 2  # two levels of arms
+
+
+def test_a_listing_of_candidates_is_the_listing_of_their_configs():
+    configs = [{"n": 1, "kind": "a"}, {"n": 2}, {"n": 2, "kind": "b"}]
+    plain = Listing(configs)
+    candidates = [Candidate("x", c) for c in configs]
+    quick = Listing.of(candidates, plain.parameters)
+    one, two = Domain({"x": plain, "y": plain}), Domain({"x": quick, "y": quick})
+    assert one.candidates == two.candidates
+    assert two.candidates[0] is candidates[0], "made once"
+    assert one.fingerprint == two.fingerprint
+    assert (one.draw_weights == two.draw_weights).all()
+    assert (one.features == two.features).all()
+    assert two.why_not(Candidate("x", {"n": 1})) == "in arm 'x' this combination is not among the 3 listed configs"
+    assert pickle.loads(pickle.dumps(two)).candidates == one.candidates

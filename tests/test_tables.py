@@ -10,6 +10,7 @@ from hypothesis import strategies as st
 from cloudbandit import Candidate, Status, Trial, load_table
 from cloudbandit.core.errors import DatasetError, TableError, UnknownNameError
 from cloudbandit.core.goal import SLO
+from cloudbandit.replay.compare import compare_rows
 from cloudbandit.replay.task import Task, replay, task_seed
 from cloudbandit.tables import registry
 from cloudbandit.tables.check import check_table
@@ -85,6 +86,39 @@ def test_what_a_table_holds(table):
     assert "arm 'Y' has a single config" in text
     assert "lack an arm entirely" in text
     assert "nominal grid" in text
+
+
+def test_check_warns_of_columns_without_a_role_and_of_repeats_that_disagree(tmp_path):
+    """The cost hangs on a region that the manifest forgot: a mean of 0.5 and 2.5 is the cost of neither."""
+    rows = "cloud,nodes,region,cost\na,2,east,0.5\na,2,west,2.5\na,4,east,1\na,4,west,1.1\nb,2,east,3\n"
+    manifest = '[table]\nfile = "runs.csv"\narm = "cloud"\n[params]\nnodes = "int"\n[metrics]\ncost_usd = "cost"\n'
+    table = load_table(write(tmp_path, manifest, rows))
+    assert table.workloads == ("all",), "one workload needs no context column"
+    unused, repeats, spent, *_ = check_table(table).warnings
+    assert "1 columns have no role" in unused
+    assert unused.endswith("region")
+    assert (
+        "cost_usd differs by a factor of 5 within one config (0.5 … 2.5; workload 'all', Candidate(a: nodes=2))"
+        in repeats
+    )
+    assert "there is no [spent]" in spent
+    told = load_table(write(tmp_path, manifest.replace("[metrics]", 'region = "choice"\n[metrics]'), rows))
+    assert not [w for w in check_table(told).warnings if "role" in w or "disagree" in w]
+
+
+def test_a_replay_says_once_that_repeats_disagree(tmp_path, caplog):
+    rows = ROWS.replace("j,big,6,20", "j,big,60,50")
+    table = load_table(write(tmp_path, rows=rows))
+    for seed in range(2):
+        replay(Task(table, "j|big", "cost_usd"), "random", 3, seed)
+    compare_rows(table, "cost_usd", ["random"], 3, 1)
+    (said,) = caplog.messages
+    assert "cost_usd differs by a factor of 15 within one config (4 … 60;" in said
+    caplog.clear()
+    replay(Task(table, "j|big", maximize="speed"), "random", 3)
+    drawn = load_table(write(tmp_path, MANIFEST + 'repeats = "draw"\n', rows))
+    replay(Task(drawn, "j|big", "cost_usd"), "random", 3)
+    assert len(caplog.messages) == 1, "of another metric, once; a table whose repeats are drawn averages nothing"
 
 
 def test_parameters_are_active_in_their_arm_only(table):
@@ -206,6 +240,37 @@ def test_parquet_and_compressed_tables(tmp_path):
         load_table(tmp_path)
 
 
+PREFIX = MANIFEST.replace('"X_*" = { type = "choice", arm = "X" }', "{rule}").replace(', arm = "Y"', "")
+
+
+def test_a_prefix_rule_takes_no_column_that_has_another_role(tmp_path):
+    """Else the target is a parameter, and the optimizer reads it off the config."""
+    everything = PREFIX.replace("{rule}", '"*" = "choice"') + '[facts]\nprice = "price"\n'
+    rows = "\n".join(f"{line},{'price' if i == 0 else i}" for i, line in enumerate(ROWS.splitlines())) + "\n"
+    table = load_table(write(tmp_path, everything, rows))
+    assert {name for c in table.candidates for name in c.config} == {"nodes", "X_kind", "X_disk", "spot"}
+
+
+@pytest.mark.parametrize(
+    ("rule", "message"),
+    [
+        ('"X_*" = "choice"\n"X_k*" = "choice"', r"column 'X_kind' is covered by params.X_\* and by params.X_k\*; cure"),
+        ('"X_*" = "choice"\n"co*" = "float"', r"params.co\* covers only columns that have another role.*: cost;"),
+        ('"X_*" = "choice"\npaid = "float"', r"column 'paid' is a parameter and has another role too"),
+        ('"X_*" = "choice"\nstate = "choice"', r"column 'state' is a parameter and has another role too"),
+        ('"X_*" = "choice"\n"Z_*" = "choice"', r"no column for params.Z_\*"),
+    ],
+)
+def test_rules_that_overlap_are_refused_by_name(tmp_path, rule, message):
+    with pytest.raises(TableError, match=message):
+        load_table(write(tmp_path, PREFIX.replace("{rule}", rule)))
+
+
+def test_an_exact_name_beats_a_prefix(tmp_path):
+    table = load_table(write(tmp_path, PREFIX.replace("{rule}", '"X_*" = "choice"\nX_disk = "int"')))
+    assert {type(c.config["X_disk"]) for c in table.candidates if "X_disk" in c.config} == {int}
+
+
 # ── bad input: every message names what, got, allowed and cure ──
 
 
@@ -214,7 +279,17 @@ def test_parquet_and_compressed_tables(tmp_path):
     [
         (("[metrics]", "[metrcs]"), r"unknown section \[metrcs\] \(did you mean 'metrics'"),
         (('file = "runs.csv"', "file = 3"), r"table.file is 3; allowed: a text"),
-        (('context = ["job", "size"]', ""), r"\[table\] lacks 'context'"),
+        (('file = "runs.csv"', ""), r"\[table\] lacks 'file'"),
+        (('context = ["job", "size"]', "context = 3"), r"table.context is 3; allowed: a text, or a list of texts"),
+        (
+            ('file = "runs.csv"', 'file = "runs.csv"\nseparator = ",,"'),
+            "table.separator is ',,'; allowed: one character",
+        ),
+        (('file = "runs.csv"', 'file = "runs.csv"\ndecimal = ";"'), "table.decimal is ';'; allowed"),
+        (
+            ('file = "runs.csv"', 'file = "runs.csv"\nencoding = "utf-9"'),
+            "'utf-9', which Python does not know; cure: utf-8",
+        ),
         (("[table]", "[table"), "is not TOML"),
         (('nodes = "int"', 'nodes = "integer"'), "params.nodes is 'integer'; allowed: int, float, bool, choice"),
         (('nodes = "int"', 'nods = "int"'), r"no column for params.nods; its columns: cloud, nodes"),

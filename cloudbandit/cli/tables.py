@@ -1,10 +1,16 @@
-"""``table check`` and ``table list``."""
+"""``table check``, ``table init`` and ``table list``."""
 
 from __future__ import annotations
 
+import shlex
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
 from cloudbandit.cli.common import Json, TableArgument, out, print_json, table_app
 from cloudbandit.cli.grid import Column, pairs, print_table
-from cloudbandit.cli.text import shown
+from cloudbandit.cli.text import plain, shown
 
 
 @table_app.command("check")
@@ -29,6 +35,25 @@ def table_check(table: TableArgument, json_: Json = False) -> None:
     out.print(grid)
     for warning in found["warnings"]:
         out.print(f"[yellow]warning:[/] {shown(warning)}", highlight=False)
+
+
+@table_app.command("init")
+def table_init(
+    file: Annotated[Path, typer.Argument(metavar="FILE", help="Runs, one a line: .csv, .csv.gz, .csv.xz or .parquet.")],
+    json_: Json = False,
+) -> None:
+    """Write a first table.toml beside a file of runs: what the columns seem to mean, with a comment per guess."""
+    from cloudbandit.tables.init import init_table
+
+    written = init_table(file)
+    if json_:
+        print_json({"written": str(written)})
+        return
+    out.print(plain(written.read_text(encoding="utf-8")), markup=False, highlight=False, soft_wrap=True, end="")
+    out.print(plain(f"written to {written}. Read it, then:"), markup=False, highlight=False, soft_wrap=True)
+    out.print(
+        f"cloudbandit table check {shlex.quote(str(written.parent))}", markup=False, highlight=False, soft_wrap=True
+    )
 
 
 @table_app.command("list")

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Iterable, Mapping, Sequence
+from functools import cached_property
 from types import MappingProxyType
 from typing import TYPE_CHECKING, Any, Protocol, runtime_checkable
 
@@ -70,7 +71,6 @@ class Listing:
         )
         if not self._configs:
             raise SpaceError("a listing needs at least one config, got none")
-        self._members = {Candidate("", c).key for c in self._configs}
         if len(self._members) < len(self._configs):
             keys = [Candidate("", c).key for c in self._configs]
             twice = next(c for c, k in zip(self._configs, keys, strict=True) if keys.count(k) > 1)
@@ -79,6 +79,26 @@ class Listing:
             names = sorted({name for c in self._configs for name in c})
             parameters = [Parameter.listed(n, [c[n] for c in self._configs if n in c]) for n in names]
         self._parameters = tuple(parameters)
+        self._candidates: tuple[Candidate, ...] = ()
+
+    @classmethod
+    def of(cls, candidates: Sequence[Candidate], parameters: Sequence[Parameter]) -> Listing:
+        """A listing of candidates that are there already: one arm's, all different, at least one."""
+        listing = cls.__new__(cls)
+        listing._candidates = tuple(candidates)
+        listing._configs = tuple([c.config for c in candidates])
+        listing._parameters = tuple(parameters)
+        return listing
+
+    @cached_property
+    def _members(self) -> set[str]:
+        return {Candidate("", c).key for c in self._configs}
+
+    def candidates(self, path: tuple[str, ...]) -> tuple[Candidate, ...]:
+        """Every config under an arm's path."""
+        if self._candidates and self._candidates[0].arm == path:
+            return self._candidates
+        return tuple([Candidate(path, config) for config in self._configs])
 
     def __reduce__(self) -> tuple[Any, ...]:
         return Listing, ([dict(c) for c in self._configs], self._parameters)
@@ -101,8 +121,9 @@ class Listing:
     def weights(self) -> np.ndarray[Any, Any]:
         """Configs with the same active parameters share a nominal grid; each such grid is equally likely."""
         size = {p.name: len(p.values) for p in self._parameters}
-        grids = {frozenset(c) for c in self._configs}
-        return np.array([1.0 / len(grids) / math.prod(size[n] for n in c) for c in self._configs])
+        grids = [tuple(c) for c in self._configs]  # configs keep their names sorted
+        share = {grid: 1.0 / len(set(grids)) / math.prod(size[n] for n in grid) for grid in dict.fromkeys(grids)}
+        return np.array([share[grid] for grid in grids])
 
     def why_not(self, config: Config) -> str | None:
         if Candidate("", config).key in self._members:

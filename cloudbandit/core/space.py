@@ -87,7 +87,11 @@ class Domain:
         """
         if not self.enumerable:
             raise SpaceError("this domain cannot be enumerated: a space is continuous or too large; cure: sample it")
-        return tuple(Candidate(path, config) for path, leaf in self.leaves.items() for config in leaf.configs())
+        out: list[Candidate] = []
+        for path, leaf in self.leaves.items():
+            made = leaf.candidates(path) if isinstance(leaf, Listing) else (Candidate(path, c) for c in leaf.configs())
+            out.extend(made)
+        return tuple(out)
 
     def __len__(self) -> int:
         return len(self.candidates)
@@ -187,21 +191,25 @@ class Domain:
         """
         levels, spans, width = self._columns
         out = np.zeros((len(candidates), width))
-        for row, c in zip(out, candidates, strict=True):
-            for depth, columns in levels:
-                column = columns.get("/".join(c.arm[: depth + 1])) if len(c.arm) > depth else None
-                if column is not None:
-                    row[column] = math.sqrt(0.5)
-            for p, start, count in spans:
-                value = c.config.get(p.name)
-                if p.numeric or p.kind == "ordinal":
-                    row[start] = 0.5 if value is None else p.unit(value)
+        half, rows = math.sqrt(0.5), np.arange(len(candidates))
+        for depth, columns in levels:
+            at = [columns.get("/".join(c.arm[: depth + 1]), -1) if len(c.arm) > depth else -1 for c in candidates]
+            placed = np.array(at, dtype=np.intp)
+            out[rows[placed >= 0], placed[placed >= 0]] = half
+        for p, start, count in spans:
+            values = [c.config.get(p.name) for c in candidates]
+            distinct = {v: i for i, v in enumerate(dict.fromkeys(values))}
+            block = np.zeros((len(distinct), count))
+            for value, i in distinct.items():
+                if value is None:
+                    block[i] = 0.5 if count == 1 else half / count
+                elif p.numeric or p.kind == "ordinal":
+                    block[i] = p.unit(value)
                 elif count == 1:
-                    row[start] = 0.5 if value is None else float(p.values.index(value))
-                elif value is None:
-                    row[start : start + count] = math.sqrt(0.5) / count
+                    block[i] = p.values.index(value)
                 else:
-                    row[start + p.values.index(value)] = math.sqrt(0.5)
+                    block[i, p.values.index(value)] = half
+            out[:, start : start + count] = block[[distinct[v] for v in values]]
         return out
 
     @cached_property

@@ -29,6 +29,11 @@ LENGTH_SCALES = (0.3, 0.5, 0.8, 1.3, 2.0, 3.5)
 _RELEVANCE = (0.3, 10.0)  # the range of a group's own length scale; at the far end it hardly matters
 _SAMPLES, _SAMPLES_LEAST, _SAMPLED_CELLS = 32, 8, 80_000  # V grows with samples × candidates
 
+_LARGE = 10_000
+"""Beyond so many candidates what is kept of each has single precision (half the memory and time, errors far below the jitter),
+and length scales that hardly count are left out of the posterior."""
+_LEAST_WEIGHT = 1e-3  # relative to the largest
+
 _JITTER = 1e-4
 _PRIOR_SHAPE = 1.0  # of the inverse-gamma on the signal variance; its scale is the targets' variance
 
@@ -68,7 +73,7 @@ class CandidateGP:
         groups: ``(d,)``, the group of each column, 0 … G − 1.
         plateaus: equal values at neighbours are no evidence of a small variance. A cost that several parameters leave as it is
             repeats its values exactly; counted in full, these repeats make the model sure of what it has not seen.
-        capacity: how many observations to make room for at first; it grows.
+        capacity: how many observations to make room for at first; it grows. Room that is not used takes no memory.
     """
 
     def __init__(
@@ -80,7 +85,10 @@ class CandidateGP:
         plateaus: bool = False,
     ) -> None:
         self._plateaus = plateaus
-        features = np.ascontiguousarray(features, dtype=float)
+        self._large = len(features) > _LARGE
+        self._kind: type[np.floating[Any]] = np.float32 if self._large else np.float64
+        capacity = max(capacity, 64) if self._large else capacity  # growing copies
+        features = np.ascontiguousarray(features, dtype=self._kind)
         self._scales = np.asarray(length_scales, dtype=float)
         if self._scales.ndim == 1:
             self._scales = self._scales[:, None]
@@ -88,11 +96,11 @@ class CandidateGP:
         self._parts = [np.ascontiguousarray(features[:, groups == g]) for g in range(self._scales.shape[1])]
         self._squares = [np.einsum("ij,ij->i", part, part) for part in self._parts]
         scales, total = len(self._scales), len(features)
-        self._v = np.empty((scales, capacity, total))
+        self._v = np.empty((scales, capacity, total), self._kind)
         self._inverse = np.zeros((scales, capacity, capacity))
         self._log_det = np.zeros((capacity + 1, scales))
-        self._explained = np.zeros((scales, total))  # Σ V² over the observations
-        self._ones_v = np.zeros((scales, total))  # 1ᵀL⁻ᵀV
+        self._explained = np.zeros((scales, total), self._kind)  # Σ V² over the observations
+        self._ones_v = np.zeros((scales, total), self._kind)  # 1ᵀL⁻ᵀV
         self._ones = np.zeros((scales, capacity))  # L⁻¹1
         self.observed: list[int] = []
         self.noise: list[float] = []
@@ -113,15 +121,16 @@ class CandidateGP:
         k = (1.0 + r + r * r / 3.0) * np.exp(-r)  # Matérn-5/2, RW eq. 4.17
         v, inverse = self._v[:, :n], self._inverse[:, :n, :n]
         row = v[:, :, candidate]  # L⁻¹k(X, x)
-        pivot = np.sqrt(np.maximum(1.0 + _JITTER + noise - np.einsum("sn,sn->s", row, row), _JITTER * 0.5))
-        new = (k - np.matmul(row[:, None, :], v)[:, 0]) / pivot[:, None]
+        exact: Array = row.astype(float, copy=False)  # a copy would be summed in another order
+        pivot = np.sqrt(np.maximum(1.0 + _JITTER + noise - np.einsum("sn,sn->s", exact, exact), _JITTER * 0.5))
+        new = (k - self._times_v(row, np.arange(len(row)))) / pivot[:, None].astype(self._kind)
         self._v[:, n] = new
-        self._inverse[:, n, :n] = -np.matmul(row[:, None, :], inverse)[:, 0] / pivot[:, None]
+        self._inverse[:, n, :n] = -np.matmul(exact[:, None, :], inverse)[:, 0] / pivot[:, None]
         self._inverse[:, n, n] = 1.0 / pivot
         self._log_det[n + 1] = self._log_det[n] + 2.0 * np.log(pivot)
         self._explained += new * new
-        self._ones[:, n] = (1.0 - np.einsum("sn,sn->s", row, self._ones[:, :n])) / pivot
-        self._ones_v += self._ones[:, n, None] * new
+        self._ones[:, n] = (1.0 - np.einsum("sn,sn->s", exact, self._ones[:, :n])) / pivot
+        self._ones_v += self._ones[:, n, None].astype(self._kind) * new
         self.observed.append(candidate)
         self.noise.append(noise)
 
@@ -134,8 +143,18 @@ class CandidateGP:
             ]
         )
         if len(squared) == 1:
-            return np.asarray(np.sqrt(5.0 * squared) / self._scales)
-        return np.asarray(np.sqrt(5.0 * (self._scales**-2.0 @ squared)))
+            return np.asarray(np.sqrt(5.0 * squared) / self._scales.astype(self._kind))
+        return np.asarray(np.sqrt(5.0 * ((self._scales**-2.0).astype(self._kind) @ squared)))
+
+    def _times_v(self, left: np.ndarray[Any, Any], scales: np.ndarray[Any, np.dtype[np.intp]]) -> Array:
+        """Of the chosen length scales, ``(k, n)`` times V: ``(k, N)``."""
+        n = left.shape[1]
+        if not self._large:  # where all are chosen
+            return np.asarray(np.matmul(left[:, None, :], self._v[:, :n])[:, 0])
+        out = np.empty((len(scales), self._v.shape[2]), self._kind)
+        for i, scale in enumerate(scales.tolist()):  # each V is streamed once; BLAS is slower for so flat a product
+            np.einsum("n,nc->c", left[i], self._v[scale, :n], out=out[i])
+        return out
 
     def _informative(self) -> Array:
         """How many observations were news: each counts by the share of its variance, noise included, that those before it left,
@@ -151,12 +170,12 @@ class CandidateGP:
         n = len(self.observed)
         new = self._v[:, n]
         self._explained -= new * new
-        self._ones_v -= self._ones[:, n, None] * new
+        self._ones_v -= self._ones[:, n, None].astype(self._kind) * new
         self._inverse[:, n] = 0.0
 
     def _grow(self) -> None:
         scales, n, total = self._v.shape
-        v, inverse = np.empty((scales, 2 * n, total)), np.zeros((scales, 2 * n, 2 * n))
+        v, inverse = np.empty((scales, 2 * n, total), self._kind), np.zeros((scales, 2 * n, 2 * n))
         v[:, :n], inverse[:, :n, :n] = self._v, self._inverse
         log_det, ones = np.zeros((2 * n + 1, scales)), np.zeros((scales, 2 * n))
         log_det[: n + 1], ones[:, :n] = self._log_det, self._ones
@@ -182,8 +201,15 @@ class CandidateGP:
         variance = (_PRIOR_SHAPE + 0.5 * fit) / (counted + 1.0) if n > 1 else np.ones_like(fit)
         evidence = -0.5 * self._log_det[n] - 0.5 * np.log(precision) - shape * np.log(_PRIOR_SHAPE + 0.5 * fit)
         weight = np.exp(evidence - evidence.max())
-        v = self._v[:, :n]
-        prediction = mean[:, None] + np.matmul(residual[:, None, :], v)[:, 0]
-        unexplained = np.maximum(1.0 - self._explained, 0.0) + (1.0 - self._ones_v) ** 2 / precision[:, None]
+        explained, ones_v = self._explained, self._ones_v
+        kept = np.arange(len(weight))
+        if self._large:
+            kept = np.flatnonzero(weight >= _LEAST_WEIGHT)
+            weight, explained, ones_v = weight[kept], explained[kept], ones_v[kept]
+            mean, variance, precision, residual = (
+                a[kept].astype(np.float32) for a in (mean, variance, precision, residual)
+            )
+        prediction = mean[:, None] + self._times_v(residual, kept)
+        unexplained = np.maximum(1.0 - explained, 0.0) + (1.0 - ones_v) ** 2 / precision[:, None]
         sd = np.sqrt(variance[:, None] * np.maximum(unexplained, 1e-12))
         return Posterior(weight / weight.sum(), centre + scale * prediction, scale * sd)

@@ -160,15 +160,18 @@ class GPOptimizer(BaseOptimizer):
         return values[known.feasible] if known.feasible.any() else values
 
     def _value_of_one(self, p: Posterior, incumbent: float, ok: Array, logged: bool) -> Array:
-        bound = lower_confidence_bound(p, self._kappa)
         if self._acquisition == "lcb" and self._stop is None:
-            return np.asarray((bound - bound.min()) * ok)
+            return self._value_of_bound(p) * ok
         improvement = expected_improvement(p, incumbent)
         if self._stop is not None:
             self._gain = self._relative_gain(improvement, incumbent, logged)
         value = improvement * ok
         # LCB on request, and where EI has underflown everywhere
-        return value if self._acquisition == "ei" and value.max() > _UNDERFLOW else (bound - bound.min()) * ok
+        return value if self._acquisition == "ei" and value.max() > _UNDERFLOW else self._value_of_bound(p) * ok
+
+    def _value_of_bound(self, p: Posterior) -> Array:
+        bound = lower_confidence_bound(p, self._kappa)
+        return np.asarray(bound - bound.min())
 
     def _value_of_several(self, posteriors: Sequence[Posterior], values: Array) -> Array:
         """The improvement of the hypervolume behind which lies what is a little worse than the worst seen: expected, or of the

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 import math
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -10,7 +11,7 @@ from statistics import median
 from cloudbandit.core.goal import SLO, best
 from cloudbandit.core.trial import Observation
 from cloudbandit.replay.methods import Method
-from cloudbandit.replay.task import Task, replay
+from cloudbandit.replay.task import Task, study_of
 from cloudbandit.tables.recorded import Failures
 from cloudbandit.tables.table import Table
 
@@ -66,9 +67,22 @@ class Outcome:
     suggest_s: float
 
 
+@functools.lru_cache(maxsize=4)
+def task_of(
+    table: Table,
+    workload: str,
+    minimize: tuple[str, ...],
+    maximize: tuple[str, ...],
+    slos: tuple[SLO, ...],
+    failures: Failures,
+) -> Task:
+    """Kept for a while: what it works out about a large table takes longer than a study."""
+    return Task(table, workload, minimize, slos, failures, maximize)
+
+
 def run_cell(cell: Cell, table: Table) -> Outcome:
     """Every seed; where suggestions do not depend on the budget, the smaller ones are read off the longest run."""
-    task = Task(table, cell.workload, cell.minimize, cell.slos, cell.failures, cell.maximize)
+    task = task_of(table, cell.workload, cell.minimize, cell.maximize, cell.slos, cell.failures)
     runs: list[Run | FrontRun] = []
     asks: list[float] = []
     for seed in range(cell.seeds):
@@ -76,16 +90,9 @@ def run_cell(cell: Cell, table: Table) -> Outcome:
         for budget in reversed(cell.budgets):
             if budget != cell.budgets[-1] and anytime:
                 continue  # read off the longest run below
-            declared: list[bool] = []
-            report = replay(
-                task,
-                cell.method,
-                budget,
-                seed,
-                facts=cell.facts,
-                on_study=lambda s, declared=declared: declared.append(getattr(s.optimizer, "anytime", True)),  # type: ignore[misc]
-            )
-            anytime = declared[0]
+            study = study_of(task, cell.method, budget, seed, cell.facts)
+            report = study.run()
+            anytime = getattr(study.optimizer, "anytime", True)
             asks.extend(report.ask_seconds)
             for level in cell.budgets if anytime else (budget,):
                 runs.append(_read_off(task, report.observations, level, cell.production_runs))

@@ -21,10 +21,10 @@ from cloudbandit.core.goal import SLO
 from cloudbandit.core.known import ALL, choose_facts
 from cloudbandit.core.protocols import Problem
 from cloudbandit.replay import checkpoint as kept
-from cloudbandit.replay.cells import Cell, Outcome, run_cell
+from cloudbandit.replay.cells import Cell, Outcome, run_cell, task_of
 from cloudbandit.replay.methods import Method, Optimizers, methods_of
 from cloudbandit.replay.rows import Row, summed_up
-from cloudbandit.replay.task import PRODUCTION_RUNS, Aim, Task
+from cloudbandit.replay.task import PRODUCTION_RUNS, Aim, Task, say_what_disagrees
 from cloudbandit.tables.recorded import Failures
 from cloudbandit.tables.registry import load_table
 from cloudbandit.tables.table import Table
@@ -63,12 +63,15 @@ def compare_rows(
             f"production_runs={production_runs}, optimizers={[m.label for m in methods]}, budgets={list(levels)}"
         )
     loaded = table if isinstance(table, Table) else load_table(table)
-    tasks = [Task(loaded, w, minimize, slos, failures, maximize) for w in workloads or loaded.workloads]
+    aimed = Task(loaded, (workloads or loaded.workloads)[0], minimize, slos, failures, maximize)
+    goal = tuple(aimed.minimize), tuple(aimed.maximize), tuple(aimed.goal.slos), failures
+    tasks = [task_of(loaded, workload, *goal) for workload in workloads or loaded.workloads]
     tasks = [task for task in tasks if failures == "recorded" or task.succeeds]
     if not tasks:
         raise TableError(f"no workload of {loaded.name!r} ever succeeds under strict failures; nothing to compare")
     for task in tasks:  # impossible goals and bad optima are errors before hours of work
         _ = task.front if task.several else task.best_value
+    say_what_disagrees(tasks[0])
     methods = _taking_part(tasks, methods, levels, facts, on_left_out)
     labels = [m.label for m in methods]
     if baseline is not None and baseline not in labels:
@@ -77,10 +80,9 @@ def compare_rows(
     if jobs > 1 and scheduler is None:
         _check_pickle(methods, here)
     name = loaded.name if isinstance(table, Table) else str(table)
-    aims = tuple(tasks[0].minimize), tuple(tasks[0].maximize)
-    limits, told = tuple(tasks[0].goal.slos), facts if isinstance(facts, str) else tuple(facts)
+    told = facts if isinstance(facts, str) else tuple(facts)
     cells = [
-        Cell(name, task.workload, *aims, limits, failures, method, levels, seeds, told, production_runs)
+        Cell(name, task.workload, *goal, method, levels, seeds, told, production_runs)
         for method in methods
         for task in tasks
     ]
@@ -151,7 +153,9 @@ def _run_all(
     keys = kept.keys(cells, table) if checkpoint is not None else [""] * len(cells)
     known = kept.read(checkpoint)
     done = {i: known[key] for i, key in enumerate(keys) if key in known}
-    todo = [i for i in range(len(cells)) if i not in done]
+    todo = sorted(
+        (i for i in range(len(cells)) if i not in done), key=lambda i: cells[i].workload
+    )  # a task after another
     with kept.append(checkpoint) as keep:
         if on_cell is not None and done:
             on_cell(len(done), len(cells))

@@ -37,3 +37,9 @@ class Cell:
     @property
     def succeeded(self) -> tuple[Row, ...]:
         return tuple(row for row in self.rows if row.ok)
+
+
+def price_usd_per_s(cell: Cell) -> float | None:
+    """What a second of its trials was paid; None where that is not known."""
+    paid = [(r.usd, r.seconds) for r in cell.rows if r.usd is not None and r.seconds]
+    return sum(u for u, _ in paid) / sum(s for _, s in paid) if paid else None

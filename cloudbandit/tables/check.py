@@ -3,11 +3,16 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import asdict, dataclass
 from typing import Any
 
+import numpy as np
+
 from cloudbandit.core.metrics import better
+from cloudbandit.core.trial import Candidate, Value
+from cloudbandit.tables.columns import grouped
+from cloudbandit.tables.repeats import disagreements
 from cloudbandit.tables.table import Table
 
 
@@ -35,46 +40,67 @@ class TableCheck:
 
 def check_table(table: Table) -> TableCheck:
     """Count, and look for traps. Errors were raised when the table was loaded."""
-    loaded = [table.workload(name) for name in table.workloads]
-    cells = [cell for w in loaded for cell in w.cells.values()]
+    records = table.records
+    load = np.zeros(len(records)) if records.load is None else records.load
+    _, kept = grouped([records.workload, records.candidate, load.astype(np.intp)], len(records))
     configs = len(table.candidates)
     return TableCheck(
         rows=table.rows,
         workloads=list(table.workloads),
         arms=list(table.arms),
         configs=configs,
-        repeats=table.rows - sum(len({row.load for row in cell.rows}) for cell in cells),
-        failures=sum(not row.ok for cell in cells for row in cell.rows),
-        missing=configs * len(loaded) - len(cells),
+        repeats=table.rows - len(kept),
+        failures=int((~records.ok).sum()),
+        missing=configs * len(table.workloads) - sum(map(len, records.cells.values())),
         metrics=sorted(table.metrics),
-        warnings=list(_warnings(table)),
+        warnings=[*_of_columns(table), *_of_values(table), *_of_arms(table)],
     )
 
 
-def _some(names: list[str]) -> str:
+def _some(names: Sequence[str]) -> str:
     return ", ".join(names[:5]) + (f" and {len(names) - 5} more" if len(names) > 5 else "")
 
 
-def _warnings(table: Table) -> Iterator[str]:
-    workloads = [table.workload(name) for name in table.workloads]
-    never = [w.name for w in workloads if not w.ever_succeeds]
+def _of_columns(table: Table) -> Iterator[str]:
+    if table.unused:
+        yield (
+            f"{len(table.unused)} columns have no role, so rows that differ in them alone count as repeats: "
+            f"{_some(table.unused)}"
+        )
+    repeats = sorted(disagreements(table.records, sorted(table.metrics)), key=lambda d: -d.ratio)
+    if repeats:
+        others = f" (and {len(repeats) - 1} other metrics do)" if len(repeats) > 1 else ""
+        yield f"repeats disagree: {repeats[0]}{others}; is a column missing from [params] or table.context?"
+    spent = {"usd": table.manifest.spent_usd, "seconds": table.manifest.spent_seconds}
+    lacking = [key for key, column in spent.items() if not column]
+    if len(lacking) == 2:
+        yield "there is no [spent], so trials cost nothing and take no time, and failed ones are charged nothing"
+    elif lacking:
+        yield f"spent.{lacking[0]} is missing, so trials count as 0 {'USD' if lacking == ['usd'] else 's'}"
+
+
+def _of_values(table: Table) -> Iterator[str]:
+    records = table.records
+    runs = {name: records.cells[name].runs for name in table.workloads}
+    never = [name for name, some in runs.items() if not records.ok[some].any()]
     if never:
         yield f"{len(never)} workloads never succeed and are dropped under strict failures: {_some(never)}"
     for metric in sorted(table.metrics):
         lured, flat, zero = [], [], []
-        best, least = (max, "greatest") if better(metric) == "higher" else (min, "least")
-        for w in workloads:
-            rows = [(row.metrics[metric], row.ok) for c in w.cells.values() for row in c.rows if metric in row.metrics]
-            good = [value for value, ok in rows if ok]
-            if rows and not best(rows)[1] and not (good and math.isclose(best(rows)[0], best(good))):
-                lured.append(w.name)
-            if len(good) > 1 and min(good) == max(good):
-                flat.append(w.name)
-            if good and best(good) == 0:
-                zero.append(w.name)
+        best, least = (np.max, "greatest") if better(metric) == "higher" else (np.min, "least")
+        for name, some in runs.items():
+            values, ok = records.metrics[metric][some], records.ok[some]
+            known = values[~np.isnan(values)]
+            good = values[ok]
+            if len(known) and not (len(good) and math.isclose(best(known), best(good))):
+                lured.append(name)
+            if len(good) > 1 and good.min() == good.max():
+                flat.append(name)
+            if len(good) and best(good) == 0:
+                zero.append(name)
         if lured:
             yield (
-                f"{metric}: the {least} value is a failed run's in {len(lured)} of {len(workloads)} workloads, so "
+                f"{metric}: the {least} value is a failed run's in {len(lured)} of {len(runs)} workloads, so "
                 f"failures='recorded' would reward crashing there: {_some(lured)}"
             )
         if flat:
@@ -83,23 +109,36 @@ def _warnings(table: Table) -> Iterator[str]:
             yield (
                 f"{metric}: the optimum is 0 in {len(zero)} workloads, where relative regret is undefined: {_some(zero)}"
             )
-    by_arm = {arm: sum(c.arm[0] == arm for c in table.candidates) for arm in table.arms}
-    for arm, count in by_arm.items():
-        if count == 1:
+
+
+def _of_arms(table: Table) -> Iterator[str]:
+    by_arm: dict[str, list[Candidate]] = {arm: [] for arm in table.arms}
+    for candidate in table.candidates:
+        by_arm[candidate.arm[0]].append(candidate)
+    for arm, some in by_arm.items():
+        if len(some) == 1:
             yield f"arm {arm!r} has a single config"
-    absent = [(w.name, arm) for w in workloads for arm in table.arms if arm not in w.domain.names]
-    if absent:
-        yield f"{len(absent)} workloads lack an arm entirely: {_some([f'{w} lacks {a}' for w, a in absent])}"
+    if table.manifest.missing == "exclude":
+        cells = table.records.cells
+        offered = {name: {c.arm[0] for c in cells[name].candidates} for name in table.workloads}
+        absent = [f"{name} lacks {arm}" for name, arms in offered.items() for arm in table.arms if arm not in arms]
+        if absent:
+            yield f"{len(absent)} workloads lack an arm entirely: {_some(absent)}"
     if len(table.arms) == 1:
         yield "there is only one arm, so there is no provider to choose"
-    holes = 0
-    for arm in table.arms:
-        widths: dict[frozenset[str], dict[str, set[Any]]] = {}
-        for c in table.candidates:
-            if c.arm[0] == arm:
-                grid = widths.setdefault(frozenset(c.config), {})
-                for k, v in c.config.items():
-                    grid.setdefault(k, set()).add(v)
-        holes += sum(math.prod(len(v) for v in grid.values()) for grid in widths.values()) - by_arm[arm]
+    holes = sum(_grid(some) - len(some) for some in by_arm.values())
     if holes:
         yield f"{holes} configs of the nominal grid were never run under any workload"
+
+
+def _grid(candidates: Sequence[Candidate]) -> int:
+    """How many cells their nominal grids have: configs with the same active parameters share a grid."""
+    widths: dict[tuple[str, ...], dict[str, set[Value]]] = {}
+    for c in candidates:
+        names = tuple(c.config)
+        grid = widths.get(names)
+        if grid is None:
+            grid = widths[names] = {name: set() for name in names}
+        for name, value in c.config.items():
+            grid[name].add(value)
+    return sum(math.prod(map(len, grid.values())) for grid in widths.values())

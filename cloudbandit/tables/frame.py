@@ -17,8 +17,6 @@ from cloudbandit.tables.manifest import Manifest, Metric, ParameterRule, StatusR
 if TYPE_CHECKING:
     import pandas as pd
 
-_ONE = "all"
-"""The only arm, or workload, where no column tells."""
 _KINDS = ("int", "float", "bool", "choice")
 
 Columns = str | Sequence[str] | Mapping[str, str]
@@ -63,13 +61,10 @@ def described(
         if kind not in _KINDS:
             raise TableError(f"the frame {name!r}: params[{column!r}] is {kind!r}; allowed: {', '.join(_KINDS)}")
     texts = {c: [_text(v, kinds.get(c, "")) for v in values[c]] for c in columns}
-    where, what = arm or f"({_ONE} arms)", contexts or (f"({_ONE} workloads)",)
-    for column in (where, *what):
-        texts.setdefault(column, [_ONE] * len(frame))
     manifest = Manifest(
         Path(f"<{name}>"),
-        tuple(what),
-        where,
+        contexts,
+        arm or "",
         tuple(ParameterRule(c, cast(Kind, kinds[c])) for c in chosen),
         measured,
         spent.get("usd", ""),

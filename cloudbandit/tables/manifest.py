@@ -77,13 +77,21 @@ class Manifest:
     estimates: bool = False
     load: str = ""
     """The column of concurrent users: rows that differ in it alone are one config's load curve."""
+    separator: str = ","
+    decimal: str = "."
+    encoding: str = "utf-8"
 
 
 class _Table(Section):
     file: str
-    context: Annotated[str | Annotated[list[str], Meta(min_length=1)], Meta(description=_TEXTS)]
-    arm: str
+    arm: str = ""
+    context: Annotated[str | list[str], Meta(description=_TEXTS)] = msgspec.field(default_factory=list)
     load: str = ""
+    separator: Annotated[str, Meta(min_length=1, max_length=1, description="one character")] = ","
+    decimal: Annotated[Literal[".", ","], Meta(description='"." or ","')] = "."
+    encoding: Annotated[str, Meta(min_length=1, description="the name of an encoding: utf-8, utf-16, latin-1, …")] = (
+        "utf-8"
+    )
     licence: str = ""
     source: str = ""
     name: str = ""
@@ -167,7 +175,9 @@ def read_manifest(path: Path, file: Path | None = None) -> Manifest:
     )
     metrics = {n: Metric(m.column, m.unit) if isinstance(m, _Metric) else Metric(m) for n, m in read.metrics.items()}
     context = _several(read.table.context)
+    status = read.status.rule() if read.status else None
     roles = {*context, read.table.arm, read.table.load, *(m.column for m in metrics.values())}
+    roles |= {read.spent.usd, read.spent.seconds, *((status.column, status.reason) if status else ())}  # outcomes
     twice = [rule.pattern for rule in params if rule.pattern in roles]
     if twice:
         raise TableError(f"{path}: column {twice[0]!r} is a parameter and has another role too")
@@ -179,7 +189,7 @@ def read_manifest(path: Path, file: Path | None = None) -> Manifest:
         metrics,
         read.spent.usd,
         read.spent.seconds,
-        read.status.rule() if read.status else None,
+        status,
         read.replay.repeats,
         read.replay.missing,
         read.replay.failed_seconds,
@@ -189,6 +199,9 @@ def read_manifest(path: Path, file: Path | None = None) -> Manifest:
         read.table.description,
         read.table.estimates,
         read.table.load,
+        read.table.separator,
+        read.table.decimal,
+        read.table.encoding,
     )
 
 

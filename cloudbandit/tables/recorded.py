@@ -13,7 +13,7 @@ from cloudbandit.core.curve import ENGINES, PRICE, USERS
 from cloudbandit.core.errors import TableError, UnknownNameError
 from cloudbandit.core.protocols import Quote, Run
 from cloudbandit.core.trial import Candidate, Result, Status, Trial
-from cloudbandit.tables.cell import Cell, Row
+from cloudbandit.tables.cell import Cell, Row, price_usd_per_s
 from cloudbandit.tables.manifest import Manifest
 from cloudbandit.tables.table import Table
 
@@ -49,7 +49,7 @@ class Recorded:
         self._manifest: Manifest = table.manifest
         self.failures = failures
         if failures == "recorded":
-            for cell in self.workload.cells.values():
+            for cell in self.workload.cells.in_turn:
                 for row in cell.rows:
                     lacking = [m for m in metrics if m not in row.metrics]
                     if lacking:
@@ -87,10 +87,14 @@ class Recorded:
             if cell is None:
                 found = Result(Status.UNAVAILABLE, source="recorded", reason="not_recorded")
             else:
-                first = self._manifest.repeats == "first"
-                found = self._result(cell, lambda rows: rows[:1] if first else rows)
+                found = self.true_result_of(cell)
             self._results[candidate.key] = found
         return found
+
+    def true_result_of(self, cell: Cell) -> Result:
+        """The same of a cell; not kept."""
+        first = self._manifest.repeats == "first"
+        return self._result(cell, lambda rows: rows[:1] if first else rows)
 
     def facts(self, candidate: Candidate) -> Mapping[str, float | str]:
         """The manifest's facts, and the price where trials were paid by time."""
@@ -99,7 +103,7 @@ class Recorded:
 
     def _facts(self, cell: Cell) -> dict[str, float | str]:
         facts = dict(cell.rows[0].facts)
-        price = _price_usd_per_s(cell)
+        price = price_usd_per_s(cell)
         if price is not None:
             facts.setdefault(PRICE, price * 3600)
         return facts
@@ -117,6 +121,8 @@ class Recorded:
 
     def _result(self, cell: Cell, pick: Callable[[Sequence[Row]], Sequence[Row]]) -> Result:
         """``pick``: of the repeats of a load those that count."""
+        if len(cell.rows) == 1 and not self._manifest.load:
+            return self._one(cell, cell.rows)
         each = {load: self._one(cell, pick(rows)) for load, rows in self._by_load(cell).items()}
         return self._sweep(cell, each) if self._manifest.load else each[None]
 
@@ -142,6 +148,9 @@ class Recorded:
 
     def _one(self, cell: Cell, rows: Sequence[Row]) -> Result:
         ok = any(row.ok for row in rows)
+        if ok and len(rows) == 1:  # its own mean
+            (row,) = rows
+            return Result(metrics=row.metrics, spent_usd=row.usd or 0.0, seconds=row.seconds or 0.0, source="recorded")
         if ok or self.failures == "recorded":
             metrics = {
                 m: fmean(row.metrics[m] for row in rows) for m in rows[0].metrics if all(m in r.metrics for r in rows)
@@ -158,15 +167,10 @@ class Recorded:
         usd, seconds = _mean([r.usd for r in rows]), _mean([r.seconds for r in rows])
         if self._manifest.failed_seconds is None:
             return usd, seconds
-        price = _price_usd_per_s(cell)
+        price = price_usd_per_s(cell)
         return usd if price is None else price * self._manifest.failed_seconds, self._manifest.failed_seconds
 
 
 def _mean(values: Sequence[float | None]) -> float:
     known = [v for v in values if v is not None]
     return fmean(known) if known else 0.0
-
-
-def _price_usd_per_s(cell: Cell) -> float | None:
-    paid = [(r.usd, r.seconds) for r in cell.rows if r.usd is not None and r.seconds]
-    return sum(u for u, _ in paid) / sum(s for _, s in paid) if paid else None

@@ -1,47 +1,27 @@
-"""From the text of a file to typed rows, checked on the way."""
+"""From the texts of a file to typed columns, checked on the way."""
 
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
-from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import numpy as np
 
 from cloudbandit.core.errors import TableError
 from cloudbandit.core.metrics import unit
-from cloudbandit.core.parameter import Kind, Parameter
+from cloudbandit.core.parameter import Parameter
 from cloudbandit.core.trial import Candidate, Status, Value
-from cloudbandit.tables.cell import Cell, Row
-from cloudbandit.tables.manifest import Manifest, ParameterRule
+from cloudbandit.tables.columns import Array, Codes, Column, Flags, grouped, numbers
+from cloudbandit.tables.manifest import Manifest, Metric, ParameterRule
+from cloudbandit.tables.records import Records
+from cloudbandit.tables.text import number_cure, to_number
 
 if TYPE_CHECKING:
     import pandas as pd
 
 
-def read(path: Path) -> pd.DataFrame:
-    """A file's cells as texts.
-
-    Raises:
-        TableError: it cannot be read.
-    """
-    import pandas as pd
-
-    try:
-        if path.suffix == ".parquet":
-            return pd.read_parquet(path).astype(object).where(lambda x: x.notna(), "").astype(str)
-        if path.name.endswith((".csv", ".csv.gz", ".csv.xz")):
-            return pd.read_csv(path, dtype=str, keep_default_na=False, encoding="utf-8")
-    except FileNotFoundError:
-        raise TableError(
-            f"the table's file {path} does not exist; cure: correct table.file in its table.toml"
-        ) from None
-    except ImportError as error:
-        raise TableError(f"{path} is Parquet, which needs pyarrow. Cure: pip install 'cloudbandit[parquet]'") from error
-    except (ValueError, OSError, UnicodeDecodeError) as error:  # pandas' parser errors are ValueErrors
-        raise TableError(f"{path} cannot be read: {error}") from error
-    raise TableError(f"{path.name}: a table's file ends in .csv, .csv.gz, .csv.xz or .parquet")
+ONE = "all"
+"""The only arm, or workload, where no column tells."""
 
 
 class Rows:
@@ -53,13 +33,14 @@ class Rows:
 
     def __init__(self, manifest: Manifest, frame: pd.DataFrame) -> None:
         self.manifest, self.path = manifest, manifest.file
-        self.columns: dict[str, list[str]] = {str(c): frame[c].tolist() for c in frame.columns}
+        self.columns: dict[str, Column] = {str(c): Column.of(frame[c]) for c in frame.columns}
         self.count = len(frame)
         self.rules = self._expand()
         self._check_columns()
-        self.arms = tuple(sorted(set(self.columns[self.manifest.arm])))
+        arm = self._arm = self.columns[manifest.arm] if manifest.arm else Column([ONE], np.zeros(self.count, np.intp))
+        self.arms = tuple(sorted(arm.texts))
         if "" in self.arms:
-            line = self.columns[self.manifest.arm].index("") + 2
+            line = arm.row_of(arm.texts.index("")) + 2
             raise TableError(f"{self.path} line {line}: the arm column {self.manifest.arm!r} is empty")
         for rule in self.manifest.params:
             if rule.arm is not None and rule.arm not in self.arms:
@@ -67,25 +48,39 @@ class Rows:
                     f"{self.path}: params.{rule.pattern} belongs to arm {rule.arm!r}, and the arms are {', '.join(self.arms)}"
                 )
         self.parameters: dict[str, list[Parameter]] = {}
+        self.unused = tuple(c for c in self.columns if c not in self.rules and c not in self._roles().values())
 
     def _expand(self) -> dict[str, ParameterRule]:
-        """Column → rule; an exact name beats a prefix."""
+        """Column → rule. An exact name beats a prefix, and a prefix never takes a column that has another role."""
+        taken = {column for column in self._roles().values() if column}
+        exact = {rule.pattern for rule in self.manifest.params if not rule.pattern.endswith("*")}
         out: dict[str, ParameterRule] = {}
-        for rule in sorted(self.manifest.params, key=lambda r: not r.pattern.endswith("*")):
-            prefix = rule.pattern[:-1]
-            hits = (
-                [c for c in self.columns if c.startswith(prefix)]
-                if rule.pattern.endswith("*")
-                else [c for c in self.columns if c == rule.pattern]
-            )
+        for rule in self.manifest.params:
+            if rule.pattern.endswith("*"):
+                begun = [c for c in self.columns if c.startswith(rule.pattern[:-1])]
+                hits = [c for c in begun if c not in taken and c not in exact]
+                if begun and not hits:
+                    raise TableError(
+                        f"{self.path}: params.{rule.pattern} covers only columns that have another role, or a rule of their own: "
+                        f"{', '.join(begun)}; cure: leave it out"
+                    )
+            else:
+                hits = [c for c in self.columns if c == rule.pattern]
             if not hits:
                 raise TableError(
                     f"{self.path} has no column for params.{rule.pattern!s}; its columns: {', '.join(self.columns)}"
                 )
-            out.update(dict.fromkeys(hits, rule))
+            for column in hits:
+                if column in out:
+                    raise TableError(
+                        f"{self.path}: column {column!r} is covered by params.{out[column].pattern} and by "
+                        f"params.{rule.pattern}; cure: longer prefixes, or a rule of its own, {column} = …"
+                    )
+                out[column] = rule
         return {c: out[c] for c in self.columns if c in out}
 
-    def _check_columns(self) -> None:
+    def _roles(self) -> dict[str, str]:
+        """The manifest's key → the column it names; empty where it names none."""
         m = self.manifest
         wanted = {"table.arm": m.arm, "table.load": m.load, "spent.usd": m.spent_usd, "spent.seconds": m.spent_seconds}
         wanted |= {f"table.context[{i}]": c for i, c in enumerate(m.context)}
@@ -93,63 +88,86 @@ class Rows:
         wanted |= {f"facts.{k}": v for k, v in m.facts.items()}
         if m.status:
             wanted |= {"status.column": m.status.column, "status.reason": m.status.reason}
-        for key, column in wanted.items():
+        return wanted
+
+    def _check_columns(self) -> None:
+        for key, column in self._roles().items():
             if column and column not in self.columns:
                 raise TableError(
                     f"{self.path} has no column {column!r}, which {key} names; its columns: {', '.join(self.columns)}"
                 )
 
-    def cells(self) -> dict[str, dict[str, Cell]]:
-        """Workload → candidate's key → cell; also fills ``parameters``, arm → its parameters."""
+    def records(self) -> Records:
+        """All runs; also fills ``parameters``, arm → its parameters."""
         m = self.manifest
-        contexts = zip(*(self.columns[c] for c in m.context), strict=True)
-        names = ["|".join(parts) for parts in contexts]
-        arms = self.columns[m.arm]
-        typed = {c: self._values(c, rule) for c, rule in self.rules.items()}
-        values: dict[str, dict[str, list[Value]]] = {arm: {} for arm in self.arms}
-        groups: dict[str, dict[str, list[Row]]] = {}
-        made: dict[tuple[Any, ...], Candidate] = {}
-        rows = self._rows()
-        for i in range(self.count):
-            arm = arms[i]
-            key = (arm, *(typed[c][i] for c in typed))
-            candidate = made.get(key)
-            if candidate is None:
-                config = {}
-                for column, rule in self.rules.items():
-                    value = typed[column][i]
-                    if rule.arm is not None and rule.arm != arm:
-                        if value is not None:
-                            raise TableError(
-                                f"{self.path} line {i + 2}: {column!r} belongs to arm {rule.arm!r} and is "
-                                f"{value!r} in a row of arm {arm!r}; it must be empty there"
-                            )
-                    elif value is not None:
-                        config[column] = value
-                        values[arm].setdefault(column, []).append(value)
-                candidate = made[key] = Candidate(arm, config)
-            groups.setdefault(names[i], {}).setdefault(candidate.key, []).append(rows[i])
+        contexts = [self.columns[c] for c in m.context]
+        workload, first = grouped([c.codes for c in contexts], self.count)
+        names = ["|".join(c.texts[c.codes[i]] for c in contexts) if contexts else ONE for i in first.tolist()]
+        candidates, candidate = self._candidates()
+        statuses, reasons = self._statuses()
+        ok = np.array([status is Status.OK for status in statuses], dtype=bool)
+        return Records(
+            names,
+            workload,
+            candidates,
+            candidate,
+            statuses,
+            reasons,
+            {name: self._metric(name, metric, ok) for name, metric in m.metrics.items()},
+            self._spent(m.spent_usd, "spent.usd", ok),
+            self._spent(m.spent_seconds, "spent.seconds", ok),
+            self._load(),
+            {k: self._fact(k, c) for k, c in m.facts.items()},
+        )
+
+    def _candidates(self) -> tuple[list[Candidate], Codes]:
+        """What was run, in the order of the first runs, and each run's position in it."""
+        arms = self._arm
+        typed = {c: self._typed(c, rule) for c, rule in self.rules.items()}
+        for column, rule in self.rules.items():
+            if rule.arm is not None:
+                self._check_arm(column, rule.arm, typed[column])
+        position, first = grouped([arms.codes, *(codes for _, codes in typed.values())], self.count)
+        out = []
+        by_arm: dict[str, dict[str, dict[Value, None]]] = {arm: {} for arm in self.arms}
+        levels = [(column, values, codes[first].tolist()) for column, (values, codes) in typed.items()]
+        for n, arm in enumerate(arms.texts[code] for code in arms.codes[first].tolist()):
+            seen, config = by_arm[arm], {}
+            for column, values, codes in levels:
+                value = values[codes[n]]
+                if value is not None:
+                    config[column] = value
+                    seen.setdefault(column, {})[value] = None
+            out.append(Candidate(arm, config))
         self.parameters = {
-            arm: [Parameter.listed(c, seen, self._kind(c)) for c, seen in by_column.items()]
-            for arm, by_column in values.items()
+            arm: [Parameter.listed(c, seen, self.rules[c].kind) for c, seen in by_column.items()]
+            for arm, by_column in by_arm.items()
         }
-        by_key = {c.key: c for c in made.values()}
-        return {
-            name: {key: Cell(by_key[key], tuple(some)) for key, some in cells.items()} for name, cells in groups.items()
-        }
+        return out, position
 
-    def _values(self, column: str, rule: ParameterRule) -> list[Value | None]:
-        known: dict[str, Value | None] = {}
-        for i, text in enumerate(self.columns[column]):
-            if text not in known:
-                known[text] = self._value(column, rule, i)
-        return [known[text] for text in self.columns[column]]
+    def _typed(self, column: str, rule: ParameterRule) -> tuple[list[Value | None], Codes]:
+        """The distinct values of a parameter, and each row's position among them: ``2`` and ``2.0`` are one number."""
+        given = self.columns[column]
+        position: dict[Value | None, int] = {}
+        again = [
+            position.setdefault(self._value(column, rule, code), len(position)) for code in range(len(given.texts))
+        ]
+        return list(position), np.array(again, dtype=np.intp)[given.codes]
 
-    def _kind(self, column: str) -> Kind:
-        return self.rules[column].kind
+    def _check_arm(self, column: str, arm: str, typed: tuple[list[Value | None], Codes]) -> None:
+        values, codes = typed
+        arms = self._arm
+        elsewhere = np.array([text != arm for text in arms.texts], dtype=bool)[arms.codes]
+        wrong = np.flatnonzero(elsewhere & np.array([v is not None for v in values], dtype=bool)[codes])
+        if len(wrong):
+            i = int(wrong[0])
+            raise TableError(
+                f"{self.path} line {i + 2}: {column!r} belongs to arm {arm!r} and is {values[codes[i]]!r} in a row of arm "
+                f"{arms.texts[arms.codes[i]]!r}; it must be empty there"
+            )
 
-    def _value(self, column: str, rule: ParameterRule, i: int) -> Value | None:
-        text = self.columns[column][i].strip()
+    def _value(self, column: str, rule: ParameterRule, code: int) -> Value | None:
+        text = self.columns[column].texts[code].strip()
         if not text:
             return None
         try:
@@ -157,103 +175,95 @@ class Rows:
                 return text
             if rule.kind == "bool":
                 return {"true": True, "false": False, "1": True, "0": False}[text.lower()]
-            number = float(text)
+            number = to_number(text, self.manifest.decimal)
             if not math.isfinite(number) or (rule.kind == "int" and number != int(number)):
                 raise ValueError
             return int(number) if rule.kind == "int" else number
         except (KeyError, ValueError):
+            line = self.columns[column].row_of(code) + 2
             raise TableError(
-                f"{self.path} line {i + 2}: parameter {column!r} is {text!r}, and its type is {rule.kind!r}; "
-                "cure: correct the value, or declare the column as 'choice'"
+                f"{self.path} line {line}: parameter {column!r} is {text!r}, and its type is {rule.kind!r}; "
+                f"cure: {number_cure(text, self.manifest.decimal) or 'correct the value'}, or declare the column as 'choice'"
             ) from None
 
-    def _numbers(self, column: str, role: str, *, signed: bool = False) -> list[float | None]:
-        """A column of numbers ≥ 0; an empty field is None."""
-        if not column:
-            return [None] * self.count
-        import pandas as pd
-
-        texts = pd.Series(self.columns[column], dtype=str).str.strip()
-        numbers = pd.to_numeric(texts, errors="coerce").astype(float)
-        empty = (texts == "").to_numpy()
-        values = numbers.to_numpy()
-        bad = ~empty & ~(np.isfinite(values) & (signed | (values >= 0)))
-        if bad.any():
-            i = int(np.flatnonzero(bad)[0])
+    def _numbers(self, column: str, role: str, *, signed: bool = False) -> Array:
+        """A column of numbers ≥ 0, ``(n,)``; an empty field is NaN."""
+        given = self.columns[column]
+        values, empty = numbers(given, self.manifest.decimal)
+        i = given.first(~empty & ~(np.isfinite(values) & (signed | (values >= 0))))
+        if i is not None:
+            text = given.texts[given.codes[i]].strip()
+            cure = number_cure(text, self.manifest.decimal)
             raise TableError(
-                f"{self.path} line {i + 2}: {role} (column {column!r}) is {texts[i]!r}; "
+                f"{self.path} line {i + 2}: {role} (column {column!r}) is {text!r}; "
                 f"it must be a finite number{'' if signed else ' ≥ 0'}, or empty where the run failed"
+                + (f". Cure: {cure}" if cure else "")
             )
-        return [None if e else v for e, v in zip(empty.tolist(), values.tolist(), strict=True)]
+        return values[given.codes]
 
-    def _facts(self, name: str, column: str) -> Sequence[float | str | None]:
+    def _metric(self, name: str, metric: Metric, ok: Flags) -> Array:
+        values = self._numbers(metric.column, f"metric {name!r}", signed=True)
+        i = _first(ok & np.isnan(values))
+        if i is not None:
+            raise TableError(f"{self.path} line {i + 2}: an ok run has no value for metric {name!r}")
+        if metric.unit.upper() in ("USD", "S") or unit(name) in ("USD", "s", "ms"):
+            i = _first(values < 0)
+            if i is not None:
+                raise TableError(
+                    f"{self.path} line {i + 2}: metric {name!r} is {float(values[i])!r}; money and time cannot be negative"
+                )
+        return values
+
+    def _spent(self, column: str, role: str, ok: Flags) -> Array | None:
+        if not column:
+            return None
+        values = self._numbers(column, role)
+        i = _first(ok & np.isnan(values))
+        if i is not None:
+            raise TableError(f"{self.path} line {i + 2}: {role} (column {column!r}) is empty in an ok run")
+        return values
+
+    def _load(self) -> Array | None:
+        column = self.manifest.load
+        if not column:
+            return None
+        loads = self._numbers(column, "table.load")
+        i = _first(~((loads >= 1) & (loads == np.floor(loads))))
+        if i is not None:
+            raise TableError(
+                f"{self.path} line {i + 2}: table.load (column {column!r}) must be a whole number of users ≥ 1"
+            )
+        return loads
+
+    def _fact(self, name: str, column: str) -> Array | list[str | None]:
         """Numbers; labels where one is none, unless the fact's name tells its unit."""
-        texts = [text.strip() for text in self.columns[column]]
-        if unit(name) or all(_is_number(text) for text in texts if text):
+        given = self.columns[column]
+        values, empty = numbers(given, self.manifest.decimal)
+        if unit(name) or bool((empty | np.isfinite(values)).all()):
             return self._numbers(column, f"fact {name!r}", signed=True)
-        return [text or None for text in texts]
+        labels = [text.strip() or None for text in given.texts]
+        return [labels[code] for code in given.codes.tolist()]
 
     def _statuses(self) -> tuple[list[Status], list[str]]:
         rule = self.manifest.status
         if rule is None:
             return [Status.OK] * self.count, [""] * self.count
-        known: dict[str, Status] = {}
-        for i, text in enumerate(self.columns[rule.column]):
-            if text not in known:
-                status = rule.status(text)
-                if status is None:
-                    patterns = [p for some in rule.patterns.values() for p in some]
-                    raise TableError(
-                        f"{self.path} line {i + 2}: unknown status {text!r}; [status] covers {patterns}. "
-                        'Cure: add a pattern, or otherwise = "failed"'
-                    )
-                known[text] = status
-        texts = self.columns[rule.reason or rule.column]
-        statuses = [known[text] for text in self.columns[rule.column]]
-        return statuses, ["" if s is Status.OK else t for s, t in zip(statuses, texts, strict=True)]
-
-    def _rows(self) -> list[Row]:
-        m = self.manifest
-        statuses, reasons = self._statuses()
-        metrics = {k: self._numbers(v.column, f"metric {k!r}", signed=True) for k, v in m.metrics.items()}
-        for name, column in metrics.items():
-            charged = m.metrics[name].unit.upper() in ("USD", "S") or unit(name) in ("USD", "s", "ms")
-            for i, value in enumerate(column):
-                if statuses[i] is Status.OK and value is None:
-                    raise TableError(f"{self.path} line {i + 2}: an ok run has no value for metric {name!r}")
-                if value is not None and value < 0 and charged:
-                    raise TableError(
-                        f"{self.path} line {i + 2}: metric {name!r} is {value!r}; money and time cannot be negative"
-                    )
-        usd, seconds = self._numbers(m.spent_usd, "spent.usd"), self._numbers(m.spent_seconds, "spent.seconds")
-        for role, column, given in (("spent.usd", usd, m.spent_usd), ("spent.seconds", seconds, m.spent_seconds)):
-            for i, value in enumerate(column):
-                if given and value is None and statuses[i] is Status.OK:
-                    raise TableError(f"{self.path} line {i + 2}: {role} (column {given!r}) is empty in an ok run")
-        facts = {k: self._facts(k, c) for k, c in m.facts.items()}
-        loads = self._numbers(m.load, "table.load")
-        for i, load in enumerate(loads if m.load else []):
-            if load is None or load < 1 or load != int(load):
-                raise TableError(
-                    f"{self.path} line {i + 2}: table.load (column {m.load!r}) must be a whole number of users ≥ 1"
-                )
-        return [
-            Row(
-                i + 2,
-                statuses[i],
-                reasons[i],
-                {k: v[i] for k, v in metrics.items() if v[i] is not None},  # type: ignore[misc]
-                usd[i],
-                seconds[i],
-                {k: v[i] for k, v in facts.items() if v[i] is not None},  # type: ignore[misc]
-                loads[i],
+        column = self.columns[rule.column]
+        found = [rule.status(text) for text in column.texts]
+        i = column.first([status is None for status in found])
+        if i is not None:
+            patterns = [p for some in rule.patterns.values() for p in some]
+            raise TableError(
+                f"{self.path} line {i + 2}: unknown status {column.texts[column.codes[i]]!r}; [status] covers {patterns}. "
+                'Cure: add a pattern, or otherwise = "failed"'
             )
-            for i in range(self.count)
-        ]
+        known = [status for status in found if status is not None]
+        statuses = [known[code] for code in column.codes.tolist()]
+        why = self.columns[rule.reason or rule.column]
+        reasons = [why.texts[code] for code in why.codes.tolist()]
+        return statuses, ["" if s is Status.OK else t for s, t in zip(statuses, reasons, strict=True)]
 
 
-def _is_number(text: str) -> bool:
-    try:
-        return math.isfinite(float(text))
-    except ValueError:
-        return False
+def _first(flags: Flags) -> int | None:
+    found = np.flatnonzero(flags)
+    return int(found[0]) if len(found) else None

@@ -17,7 +17,8 @@ from dataclasses import replace
 import numpy as np
 
 from cloudbandit.core.errors import TableError
-from cloudbandit.tables.cell import Cell, Row
+from cloudbandit.tables.cell import price_usd_per_s
+from cloudbandit.tables.columns import Array
 from cloudbandit.tables.table import Table
 
 SUFFIX = ":stress"
@@ -39,40 +40,48 @@ def stressed(table: Table, seed: int = 0) -> Table:
         raise TableError(f"the stress variant scales metrics in s or USD, and {table.name!r} has none of those units")
     factors = {metric: _factors(table, metric, seed, i) for i, metric in enumerate(metrics)}
     by_column = {table.manifest.metrics[m].column: m for m in metrics}
-    usd, seconds = by_column.get(table.manifest.spent_usd), by_column.get(table.manifest.spent_seconds)
-    failed_seconds = table.manifest.failed_seconds
     out = copy.copy(table)
     out.name = table.name + SUFFIX
     out.manifest = replace(table.manifest, failed_seconds=None)  # charged in the rows, where the level is known
+    records = table.records
+    arms = [candidate.arm[0] for candidate in records.candidates]
+    where = [(records.workloads[w], arms[c]) for w, c in zip(records.workload, records.candidate, strict=True)]
+    levels = {m: np.array([factors[m].get(place, 1.0) for place in where]) for m in metrics}
+    usd, seconds = _charged(table)
 
-    def scaled(workload: str, cell: Cell) -> Cell:
-        level = {m: factors[m].get((workload, cell.candidate.arm[0]), 1.0) for m in metrics}
-        of_usd, of_seconds = level.get(usd or "", 1.0), level.get(seconds or "", 1.0)
-        paid = [(r.usd, r.seconds) for r in cell.rows if r.usd is not None and r.seconds]
-        price = sum(u for u, _ in paid) / sum(s for _, s in paid) if paid else None
+    def scaled(column: Array | None, of: str) -> Array | None:
+        return column * levels[by_column[of]] if column is not None and of in by_column else column
 
-        def row(r: Row) -> Row:
-            r_usd, r_seconds = r.usd, r.seconds
-            if not r.ok and failed_seconds is not None:
-                r_seconds = failed_seconds
-                r_usd = r.usd if price is None else price * failed_seconds
-            return replace(
-                r,
-                metrics={k: v * level.get(k, 1.0) for k, v in r.metrics.items()},
-                usd=None if r_usd is None else r_usd * of_usd,
-                seconds=None if r_seconds is None else r_seconds * of_seconds,
-            )
-
-        return Cell(cell.candidate, tuple(row(r) for r in cell.rows))
-
-    out._cells = {w: {key: scaled(w, cell) for key, cell in cells.items()} for w, cells in table._cells.items()}
+    out.records = replace(
+        records,
+        metrics={m: v * levels[m] if m in levels else v for m, v in records.metrics.items()},
+        usd=scaled(usd, table.manifest.spent_usd),
+        seconds=scaled(seconds, table.manifest.spent_seconds),
+    )
     return out
+
+
+def _charged(table: Table) -> tuple[Array | None, Array | None]:
+    """USD and seconds of every run, a failed one charged ``failed_seconds`` at its cell's price."""
+    records, charge = table.records, table.manifest.failed_seconds
+    if charge is None:
+        return records.usd, records.seconds
+    usd = None if records.usd is None else records.usd.copy()
+    seconds = np.full(len(records), np.nan) if records.seconds is None else records.seconds.copy()
+    for cells in records.cells.values():
+        for cell in cells.in_turn:
+            failed = [row.line - 2 for row in cell.rows if not row.ok]
+            seconds[failed] = charge
+            price = price_usd_per_s(cell)
+            if usd is not None and price is not None:
+                usd[failed] = price * charge
+    return usd, seconds
 
 
 def _factors(table: Table, metric: str, seed: int, position: int) -> Mapping[tuple[str, str], float]:
     bests: dict[str, dict[str, float]] = {}
-    for workload, cells in table._cells.items():
-        for cell in cells.values():
+    for workload, cells in table.records.cells.items():
+        for cell in cells.in_turn:
             values = [row.metrics[metric] for row in cell.succeeded if row.metrics.get(metric, 0.0) > 0]
             if values:
                 arm = cell.candidate.arm[0]

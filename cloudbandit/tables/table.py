@@ -3,19 +3,23 @@
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING
+
+import numpy as np
 
 from cloudbandit.core.errors import TableError, UnknownNameError
 from cloudbandit.core.listing import Listing
 from cloudbandit.core.space import Domain
 from cloudbandit.core.trial import Candidate
-from cloudbandit.tables.cell import Cell
+from cloudbandit.tables.columns import Codes
 from cloudbandit.tables.frame import described
 from cloudbandit.tables.manifest import Manifest, read_manifest
-from cloudbandit.tables.rows import Rows, read
+from cloudbandit.tables.records import Cells, Records
+from cloudbandit.tables.rows import Rows
+from cloudbandit.tables.text import read
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -24,7 +28,7 @@ if TYPE_CHECKING:
 class RecordedWorkload:
     """One workload of a table: a domain, and what was recorded of it."""
 
-    def __init__(self, name: str, cells: Mapping[str, Cell], domain: Domain) -> None:
+    def __init__(self, name: str, cells: Cells, domain: Domain) -> None:
         self.name = name
         self.cells = cells
         """``candidate.key`` → cell."""
@@ -32,7 +36,7 @@ class RecordedWorkload:
 
     @property
     def ever_succeeds(self) -> bool:
-        return any(cell.succeeded for cell in self.cells.values())
+        return self.cells.ever_succeed
 
     def __repr__(self) -> str:
         return f"RecordedWorkload({self.name!r}, {len(self.cells)} cells)"
@@ -53,14 +57,16 @@ class Table:
     def __init__(self, name: str, manifest: Manifest, texts: pd.DataFrame | None = None) -> None:
         self.name = name
         self.manifest = manifest
-        texts = read(manifest.file) if texts is None else texts
-        reader = Rows(manifest, texts)
-        self.rows = len(texts)
+        reader = Rows(manifest, read(manifest.file, manifest.separator, manifest.encoding) if texts is None else texts)
+        if not reader.count:
+            raise TableError(f"{manifest.file} holds no rows; cure: a line per run below the header")
+        self.rows = reader.count
         self.arms: tuple[str, ...] = reader.arms
-        self._cells = reader.cells()
-        if not self._cells:
-            raise TableError(f"{manifest.file} holds no rows")
+        self.records: Records = reader.records()
+        self.unused: tuple[str, ...] = reader.unused
+        """Columns of the file without a role."""
         self._parameters = reader.parameters
+        self._domains: dict[bytes, Domain] = {}
 
     @classmethod
     def load(cls, folder: str | Path) -> Table:
@@ -111,7 +117,12 @@ class Table:
     @property
     def fingerprint(self) -> str:
         """The same for the same content."""
-        return hashlib.sha256(repr((self.name, self._cells)).encode()).hexdigest()
+        digest = hashlib.sha256(repr(self.name).encode())
+        for workload, cells in self.records.cells.items():
+            digest.update(repr(workload).encode())
+            for cell in cells.in_turn:
+                digest.update(repr(cell).encode())
+        return digest.hexdigest()
 
     @property
     def metrics(self) -> tuple[str, ...]:
@@ -119,15 +130,13 @@ class Table:
 
     @property
     def workloads(self) -> tuple[str, ...]:
-        return tuple(sorted(self._cells))
+        return tuple(sorted(self.records.workloads))
 
     @cached_property
     def candidates(self) -> tuple[Candidate, ...]:
         """Every distinct candidate of any workload, by arm and then in the order of the file."""
-        seen: dict[Candidate, None] = {}
-        for cells in self._cells.values():
-            seen.update((cell.candidate, None) for cell in cells.values())
-        return tuple(sorted(seen, key=lambda c: c.arm))
+        by_workload = dict.fromkeys(p for cells in self.records.cells.values() for p in cells.positions.tolist())
+        return tuple(sorted((self.records.candidates[p] for p in by_workload), key=lambda c: c.arm))
 
     def workload(self, name: str) -> RecordedWorkload:
         """One workload.
@@ -135,26 +144,37 @@ class Table:
         Raises:
             UnknownNameError: the table has no such workload.
         """
-        if name not in self._cells:
+        cells = self.records.cells.get(name)
+        if cells is None:
             raise UnknownNameError("workload", name, self.workloads, f"(in the table {self.name})")
-        cells = self._cells[name]
-        offered = self.candidates if self.manifest.missing == "unavailable" else [c.candidate for c in cells.values()]
-        return RecordedWorkload(name, cells, self._domain(offered))
+        every = self.manifest.missing == "unavailable"
+        return RecordedWorkload(name, cells, self._domain(self._in_order if every else cells.positions))
 
-    def _domain(self, offered: Iterable[Candidate]) -> Domain:
-        by_arm: dict[str, list[Candidate]] = {arm: [] for arm in self.arms}
-        for candidate in offered:
-            by_arm[candidate.arm[0]].append(candidate)
-        return Domain(
-            {
-                arm: Listing((c.config for c in sorted(some, key=_config_order)), self._parameters[arm])
-                for arm, some in by_arm.items()
-                if some
-            }
-        )
+    @cached_property
+    def _in_order(self) -> Codes:
+        """Positions in ``records.candidates``: by parameter name, then numbers by size and labels by text, so that the order of
+        rows means nothing."""
+        candidates = self.records.candidates
+        order = sorted(range(len(candidates)), key=lambda p: _config_order(candidates[p]))
+        return np.array(order, dtype=np.intp)
+
+    def _domain(self, offered: Codes) -> Domain:
+        """Workloads that offer the same configs share a domain, and what optimizers work out about it."""
+        chosen = np.zeros(len(self.records.candidates), dtype=bool)
+        chosen[offered] = True
+        key = np.packbits(chosen).tobytes()
+        if key not in self._domains:
+            by_arm: dict[str, list[Candidate]] = {arm: [] for arm in self.arms}
+            for position in self._in_order[chosen[self._in_order]].tolist():
+                candidate = self.records.candidates[position]
+                by_arm[candidate.arm[0]].append(candidate)
+            self._domains[key] = Domain(
+                {arm: Listing.of(some, self._parameters[arm]) for arm, some in by_arm.items() if some}
+            )
+        return self._domains[key]
 
     def __repr__(self) -> str:
-        return f"Table({self.name!r}, {self.rows} rows, {len(self._cells)} workloads)"
+        return f"Table({self.name!r}, {self.rows} rows, {len(self.records.workloads)} workloads)"
 
 
 def _config_order(candidate: Candidate) -> list[tuple[str, str, float, str]]:
