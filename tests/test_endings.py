@@ -202,6 +202,7 @@ def test_a_study_whose_requests_all_time_out_after_the_warm_up_goes_on():
     assert report.incumbent is None
 
 
+@pytest.mark.slow
 def test_a_client_out_of_files_gives_the_trial_back(monkeypatch):
     real = LocalHost.run
 
