@@ -14,13 +14,12 @@ from pathlib import Path
 import pytest
 from scripted_engine import ROOT, Scripted
 
-from cloudbandit import Budget, SLOGoal, Status, Study, make_factory
+from cloudbandit import Budget, Result, SLOGoal, Status, Study, make_factory
 from cloudbandit.core.errors import UsageError
 from cloudbandit.core.protocols import Finished
 from cloudbandit.core.trial import Candidate, Trial
 from cloudbandit.engines import listener
 from cloudbandit.engines.running import _answers
-from cloudbandit.live import trial as live_trial
 from cloudbandit.live.objective import LiveObjective
 from cloudbandit.live.trial import STOP_S, Benchmark, Unattended
 from cloudbandit.loadgen.workloads import Closed, Fixed, Workload
@@ -170,23 +169,27 @@ def test_a_server_that_trickles_does_not_extend_the_time():
 # ── what is not measured ──
 
 
-@pytest.mark.parametrize("needs", [None, ("ttft_p50_ms",), ()])
-def test_a_metric_that_nothing_measured_is_a_failed_trial(monkeypatch, needs):
-    """Every request after the warm-up times out."""
-
-    def late(records, **options):
-        return live_trial_summarize([{**r, "status": "timeout", "chunk_s": []} for r in records], **options)
-
-    live_trial_summarize = live_trial.summarize
-    monkeypatch.setattr(live_trial, "summarize", late)
+@pytest.mark.parametrize(
+    ("needs", "metrics", "reason"),
+    [
+        (None, {"failure_rate": 1.0}, "not_measured"),
+        (None, {"failure_rate": 0.9, "ttft_p50_ms": 1.0}, ""),
+        (("ttft_p50_ms",), {"failure_rate": 1.0}, "not_measured"),
+        (("tpot_p50_ms",), {"failure_rate": 0.0, "ttft_p50_ms": 1.0}, "not_measured"),  # one token each
+        ((), {"failure_rate": 1.0}, ""),  # a fleet's curve is judged row by row
+    ],
+)
+def test_a_metric_that_nothing_measured_is_a_failed_trial(monkeypatch, needs, metrics, reason):
+    measured = Result(metrics=metrics, rows=({"users": 2.0, **metrics},))
+    monkeypatch.setattr("cloudbandit.live.objective.measure", lambda *_: measured)
     objective = _objective()
     objective.needs = needs
     result = objective.evaluate(TRIAL, Unattended())
-    if needs == ():  # a fleet's curve is judged row by row
-        assert result.status is Status.OK
-        return
-    assert (result.status, result.reason) == (Status.FAILED, "not_measured")
-    assert "100% failed" in result.error
+    assert (result.status, result.reason) == ((Status.FAILED if reason else Status.OK), reason)
+    assert result.rows == measured.rows
+    if reason:
+        assert f"{metrics['failure_rate']:.0%} failed" in result.error
+        assert SLOGoal("tpot_p50_ms").score(result).rank == 1
 
 
 @pytest.mark.slow
@@ -199,15 +202,7 @@ def test_a_study_whose_requests_all_time_out_after_the_warm_up_goes_on():
     assert report.incumbent is None
 
 
-def test_a_metric_of_the_goal_that_one_token_cannot_tell(monkeypatch):
-    objective = _objective()
-    objective.benchmark.workload = Workload(Fixed(5, 1))
-    objective.needs = ("tpot_p50_ms",)
-    result = objective.evaluate(TRIAL, Unattended())
-    assert (result.status, result.reason) == (Status.FAILED, "not_measured")
-    assert "tpot_p50_ms" in result.error
-
-
+@pytest.mark.slow
 def test_a_client_out_of_files_gives_the_trial_back(monkeypatch):
     real = LocalHost.run
 
