@@ -51,8 +51,19 @@ def minimize(
         optimizer: a name (``cloudbandit:gp-ard``, ``gp``, ``random``, …), ``path.py:Class``, or a factory.
         goal: a `Goal`, or the metric to minimise where the function returns several, or some of them: then the report's ``front``
             is the answer.
+        seed: determines every choice; the same seed and results, the same study.
         workers: evaluations at a time, in threads.
         store: a path or URL keeps every evaluation and makes the study resumable.
+        name: of the study within its store: another name is another study; the same name goes on where it stopped.
+
+    Returns:
+        what was found and what it cost; ``report.incumbent`` is the best feasible evaluation, None where there is none.
+
+    Raises:
+        UsageError: workers < 1, or an argument that makes no sense; before anything is evaluated.
+        UnknownNameError: nobody knows the optimizer.
+        CloudBanditError: the store holds another study under this name, or another process runs it.
+        Exception: what ``function`` raises is a bug, and comes out once everything in flight has been recorded.
 
     Examples:
         >>> report = minimize(lambda c: (c["x"] - 3) ** 2, {"a": [{"x": x} for x in range(9)]}, budget=9, optimizer="gp")
