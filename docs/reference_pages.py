@@ -59,3 +59,15 @@ def on_page_markdown(markdown, page, config, files):
         for name, where in sorted(cloudbandit._WHERE.items(), key=lambda item: item[0].lower())
     ]
     return "\n".join([markdown, "", "| name | module |", "|---|---|", *rows, ""])
+
+
+SHIM = "https://unpkg.com/iframe-worker/shim"
+
+
+def on_post_page(output, page, config):
+    """The theme would fetch what makes search work without a server from the network; it lies beside the pages."""
+    return output.replace(SHIM, "../" * page.url.count("/") + "offline_search.js")
+
+
+def on_post_template(output_content, template_name, config):
+    return output_content.replace(SHIM, "/offline_search.js")
