@@ -6,6 +6,7 @@ too long is shortened by `SHORTER`. Commands of `cloudbandit`: parsed by the com
 `ONLY_PARSED`. Other commands: their scripts, options, targets and extras must exist. TOML: read by the reader it is for.
 """
 
+import os
 import re
 import shlex
 import socket
@@ -132,6 +133,19 @@ def test_other_commands_name_what_exists(page, words):
             assert [o for o in options if o.startswith("--") and f'"{o}"' not in text] == []
         case _:
             pytest.fail(f"{page}: nobody knows how to check {words}")
+
+
+@pytest.mark.slow
+def test_the_readme_prints_what_the_demo_prints(tmp_path):
+    """`make demo`'s command, at a width at which nothing is broken into lines."""
+    recipe = re.search(r"^demo:.*\n((?:\t.*\n)+)", (ROOT / "Makefile").read_text(), re.M)[1]
+    words = shlex.split(recipe.strip().removeprefix("@$(BIN)/").replace("\\\n", " "))
+    environment = os.environ | {"COLUMNS": "200", "PYTHONPATH": str(ROOT)}
+    run = subprocess.run(
+        [sys.executable, "-m", *words], cwd=tmp_path, env=environment, capture_output=True, text=True, check=True
+    )
+    printed = [line.rstrip() for line in (run.stderr + run.stdout).splitlines() if line.strip()]
+    assert "\n".join(printed) + "\n" == fenced("README.md", "text")[0]
 
 
 # ── Python ──
