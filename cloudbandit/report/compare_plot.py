@@ -82,6 +82,7 @@ def plot_ranks(rows: Sequence[Row], tasks: int, title: str, path: Path) -> None:
         axes.plot([bar.value], [y], look.marker, color=look.colour, markerfacecolor=face, markersize=7)
     _named(axes, [bar.label for bar in found.bars])
     axes.set_xlim(1, None)
+    axes.xaxis.get_major_locator().set_params(integer=True)
     axes.set_xlabel("mean rank (1: best on every task)")
     headline(figure, f"{title}, B = {found.budget}")
     text = f"{tasks} tasks. Shaded and filled: within the critical difference, {found.reach:.2f}, of the best; not told apart."
