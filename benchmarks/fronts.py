@@ -64,7 +64,7 @@ def main():
             on_left_out=left_out.__setitem__,
         )
     if arguments.plot:
-        from cloudbandit.report.plots import plot_compare
+        from cloudbandit.report.compare_plot import plot_compare
 
         plot_compare(rows, f"{TABLE}: {', '.join(OBJECTIVES)}", arguments.plot)
     found = [{**row.to_dict(), "below": row.difference_ci95[1] < 0} for row in rows]

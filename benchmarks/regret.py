@@ -1,14 +1,17 @@
 """The CloudBandit paper's comparison, whole: every method, both metrics, both failure policies, and the stress variant.
 
-    python benchmarks/regret.py [--seeds 30] [--jobs 2] [--checkpoint FILE] [--write] [--quick] [--json]
+    python benchmarks/regret.py [--seeds 30] [--jobs 2] [--checkpoint FILE] [--write] [--only TEXT] [--quick] [--json]
+    python benchmarks/regret.py --redraw
 
 Needs the data set ``multicloud`` (IBM, Apache-2.0; found in $CLOUDBANDIT_DATA, the cache, or downloaded). ``--write`` puts
-tables into docs/results.md, figures and CSV into docs/figures/. ``--quick``: 2 seeds, budgets 11 and 33, a few methods.
+tables into docs/results.md, figures and CSV into docs/figures/; ``--redraw`` draws the figures again from those.
+``--only`` runs the sweeps whose title has TEXT, without the tables. ``--quick``: 2 seeds, budgets 11 and 33, a few methods.
 Methods that take long (library models, forests) run on fewer tasks and seeds, beside fast ones on the same tasks; n is in
 every row.
 """
 
 import argparse
+import ast
 import csv
 import json
 import resource
@@ -20,8 +23,10 @@ from rich.console import Console
 from rich.progress import Progress
 
 from cloudbandit.core.errors import DatasetError
+from cloudbandit.core.metrics import title as title_of
 from cloudbandit.replay.compare import compare_rows
-from cloudbandit.report.plots import plot_compare, plot_ranks, plot_savings
+from cloudbandit.replay.rows import CompareRow
+from cloudbandit.report.compare_plot import plot_compare, plot_ranks, plot_savings
 from cloudbandit.tables.registry import load_table
 
 ROOT = Path(__file__).parent.parent
@@ -82,6 +87,7 @@ PLOTTED = (
     "cloudbandit:gp-ard",
 )
 METRICS = ("cost_usd", "runtime_s")
+DRAWN = tuple(f"{metric}, strict failures" for metric in METRICS)
 BEGIN, END = "<!-- regret: begin -->", "<!-- regret: end -->"
 
 
@@ -138,6 +144,32 @@ def write_csv(path, rows):
             writer.writerow([f"{v:.6g}" if isinstance(v, float) else v for v in (data[c] for c in columns)])
 
 
+def read_csv(path):
+    """The rows that `write_csv` wrote, to six digits."""
+
+    def of(name, text):
+        if name in ("optimizer", "learns_from"):
+            return text
+        value = ast.literal_eval(text) if text else None
+        return tuple(value) if isinstance(value, list) else value
+
+    with path.open(newline="", encoding="utf-8") as file:
+        found = [{k: of(k, v) for k, v in row.items()} for row in csv.DictReader(file)]
+    return [CompareRow(**row, suggest_ms_median=0.0) for row in found]
+
+
+def draw(title, rows, tasks):
+    metric, what = title.split(", ", 1)
+    stem, what = stem_of(title), f"multicloud, {title_of(metric, unit_too=False)}, {what}"
+    plot_savings(rows, 33, what, FIGURES / f"{stem}-savings.png")
+    plot_ranks(rows, tasks, what, FIGURES / f"{stem}-ranks.png")
+    plot_compare([r for r in rows if r.optimizer in PLOTTED], what, FIGURES / f"{stem}.png")
+
+
+def stem_of(title):
+    return title.replace(", ", "-").replace(" ", "-")
+
+
 def main():
     parser = argparse.ArgumentParser()
     parser.add_argument("--seeds", type=int, default=30)
@@ -146,12 +178,21 @@ def main():
     parser.add_argument("--json", action="store_true")
     parser.add_argument("--quick", action="store_true")
     parser.add_argument("--write", action="store_true")
+    parser.add_argument("--only", default="", metavar="TEXT")
+    parser.add_argument("--redraw", action="store_true")
     arguments = parser.parse_args()
+    if arguments.redraw:
+        for title in DRAWN:
+            rows = read_csv(FIGURES / f"{stem_of(title)}.csv")
+            draw(title, rows, rows[0].n // arguments.seeds)
+        return
     lines, found = [], []
     with Progress(console=Console(stderr=True), transient=True, disable=arguments.json) as progress:
         for title, table, metric, failures, optimizers, budgets, seeds, workloads in sweeps(
             arguments.quick, arguments.seeds
         ):
+            if arguments.only not in title:
+                continue
             bar = progress.add_task(title, total=None)
             began = time.monotonic()
 
@@ -176,18 +217,14 @@ def main():
             lines += markdown(title, rows, SHOWN if failures == "strict" else (11, 33))
             if arguments.write:
                 FIGURES.mkdir(parents=True, exist_ok=True)
-                stem = title.replace(", ", "-").replace(" ", "-")
-                write_csv(FIGURES / f"{stem}.csv", rows)
-                plot_savings(rows, 33, f"multicloud, {title}", FIGURES / f"{stem}-savings.png")
-                plot_ranks(rows, rows[0].n // seeds, f"multicloud, {title}", FIGURES / f"{stem}-ranks.png")
-                if optimizers == FAST:
-                    chosen = [r for r in rows if r.optimizer in PLOTTED]
-                    plot_compare(chosen, f"multicloud, {title}", FIGURES / f"{stem}.png")
+                write_csv(FIGURES / f"{stem_of(title)}.csv", rows)
+                if title in DRAWN:
+                    draw(title, rows, rows[0].n // seeds)
     if arguments.json:
         print(json.dumps({"rows": found}))
         return
     print("\n".join(lines))
-    if arguments.write:
+    if arguments.write and not arguments.only:
         path = ROOT / "docs" / "results.md"
         text = path.read_text(encoding="utf-8")
         body = f"{BEGIN}\n\n{chr(10).join(lines)}\n{END}"

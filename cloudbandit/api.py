@@ -63,20 +63,24 @@ def minimize(
         optimizer: a name (``cloudbandit:gp-ard``, ``gp``, ``random``, …), ``path.py:Class``, or a factory.
         goal: a `Goal`, or the metric to minimise where the function returns several, or some of them: then the report's ``front``
             is the answer.
+        seed: determines every choice; the same seed and results, the same study.
         workers: evaluations at a time, in threads.
         store: a path or URL keeps every evaluation and makes the study resumable.
-        name: the study's, in the store.
+        name: of the study within its store: another name is another study; the same name goes on where it stopped.
         enqueue: candidates, or bare configs where there is one arm, to try before the optimizer is asked; see `Study`.
         on_trial: called with each observation after it was recorded and told.
         progress: a line on standard error while it runs; by default on a terminal and in a notebook.
 
     Returns:
-        What was found, and what it cost. ``print`` it for a summary.
+        what was found and what it cost; ``report.incumbent`` is the best feasible evaluation, None where there is none. ``print``
+        it for a summary.
 
     Raises:
-        UsageError: an argument is wrong: before anything is evaluated.
-        StoreError: the store cannot be used, or holds another study under this name.
-        Exception: whatever the function raised, with a note that names the trial.
+        UsageError: workers < 1, or an argument that makes no sense; before anything is evaluated.
+        UnknownNameError: nobody knows the optimizer.
+        CloudBanditError: the store holds another study under this name, or another process runs it.
+        Exception: what ``function`` raises is a bug, and comes out once everything in flight has been recorded, with a note that
+            names the trial.
 
     Examples:
         >>> report = minimize(lambda c: (c["x"] - 3) ** 2, {"a": [{"x": x} for x in range(9)]}, budget=9, optimizer="gp")

@@ -284,6 +284,7 @@ def test_compare_json_is_the_same_whatever_the_jobs(json_of):
         "mean_answer_regret_percent",
         "ci95",
         "mean_savings_percent",
+        "savings_ci95",
         "suggest_ms_median",
         "n",
         "right_arm_percent",

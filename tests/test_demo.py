@@ -86,4 +86,19 @@ def test_the_documentation_builds(tmp_path):
     command = [sys.executable, "-m", "mkdocs", "build", "--strict", "--quiet", "--site-dir", tmp_path / "site"]
     run = subprocess.run(command, cwd=ROOT, capture_output=True, text=True)
     assert run.returncode == 0, run.stderr
-    assert (tmp_path / "site" / "index.html").is_file()
+    site = tmp_path / "site"
+    index = (site / "index.html").read_text(encoding="utf-8")
+    assert 'href="quickstart.html"' in index, "opens from a folder, without a server"
+    assert (site / "search" / "search_index.js").is_file()
+    pages = {str(p.relative_to(site)): p.read_text(encoding="utf-8") for p in site.rglob("*.html")}
+    assert not [name for name, text in pages.items() if 'script src="http' in text], "nothing from the network"
+    assert "seed" in pages["reference/api.html"]
+    wanted = (
+        "optimizers/registry",
+        "tables/table",
+        "report/plots",
+        "report/compare_plot",
+        "core/study",
+        "core/metrics",
+    )
+    assert {f"reference/{name}.html" for name in wanted} <= set(pages)

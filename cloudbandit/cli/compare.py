@@ -30,6 +30,7 @@ from cloudbandit.cli.common import (
 )
 from cloudbandit.cli.grid import Column, print_table
 from cloudbandit.cli.text import plain, shown
+from cloudbandit.core.metrics import title as title_of
 from cloudbandit.optimizers import DEFAULT, INNER
 
 if TYPE_CHECKING:
@@ -115,14 +116,16 @@ def compare(
     for name, why in left_out.items():
         err.print(plain(f"left out: {name}: {why}"), markup=False, highlight=False, soft_wrap=True)
     title = f"{Path(table).name}, {aim_text(lower, higher)}, {failures} failures"
+    aims_in_words = ", ".join(title_of(m, unit_too=False) for m in (*lower, *higher))
+    in_words = f"{Path(table).name}: {aims_in_words}, {failures} failures"
     if plot is not None:
-        from cloudbandit.report.plots import plot_compare
+        from cloudbandit.report.compare_plot import plot_compare
 
-        plot_compare(rows, title, plot)
+        plot_compare(rows, in_words, plot)
     if rank_plot is not None:
-        from cloudbandit.report.plots import plot_ranks
+        from cloudbandit.report.compare_plot import plot_ranks
 
-        plot_ranks(rows, rows[0].n // seeds, title, rank_plot)
+        plot_ranks(rows, rows[0].n // seeds, in_words, rank_plot)
     if json_:
         print_json({"rows": [row.to_dict() for row in rows]})
         return

@@ -98,7 +98,7 @@ def recommend(
         if plot is not None and answer.ranking:
             from cloudbandit.report.recommend_plot import plot_answer
 
-            plot_answer(advisor, answer, plot)
+            plot_answer(advisor, answer, plot, top)
     if json_:
         measurement = None
         if following is not None:

@@ -8,7 +8,7 @@ only what the name's ending tells is known (``…_usd``, ``…_s``).
 from __future__ import annotations
 
 from collections.abc import Collection, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Literal
 
 from cloudbandit.core.errors import UnknownNameError, UsageError
@@ -28,6 +28,7 @@ class Metric:
         name: without statistic and unit.
         unit: as in the metric's name.
         better: which way.
+        title: what a figure's axis says, without statistic and unit.
         summary: the definition in one line; formulas are in `cloudbandit.loadgen.metrics`.
         statistics: of a distribution; empty for a single number.
         charge: what of its result a failed trial is charged in place of the metric; None: nothing has that unit.
@@ -43,6 +44,7 @@ class Metric:
     charge: Charge | None = None
     of_fleet: bool = False
     stand_in: str = ""
+    title: str = field(kw_only=True)
 
     @property
     def names(self) -> tuple[str, ...]:
@@ -63,29 +65,77 @@ DICTIONARY: Mapping[str, Metric] = {
             "request sent → first token, the wait for acceptance included",
             STATISTICS,
             stand_in="ttft_excl_accept",
+            title="time to first token",
         ),
         Metric(
-            "ttft_excl_accept", "ms", "lower", "request accepted → first token (what LLM-Pilot measured)", STATISTICS
+            "ttft_excl_accept",
+            "ms",
+            "lower",
+            "request accepted → first token (what LLM-Pilot measured)",
+            STATISTICS,
+            title="time to first token, acceptance excluded",
         ),
-        Metric("nttft", "ms", "lower", "ttft / input tokens", STATISTICS),
-        Metric("itl", "ms", "lower", "gaps between successive tokens", STATISTICS),
-        Metric("tpot", "ms", "lower", "(last − first token) / (output tokens − 1), per request", STATISTICS),
-        Metric("e2e", "ms", "lower", "request sent → last token", STATISTICS),
+        Metric("nttft", "ms", "lower", "ttft / input tokens", STATISTICS, title="time to first token per input token"),
+        Metric("itl", "ms", "lower", "gaps between successive tokens", STATISTICS, title="inter-token latency"),
+        Metric(
+            "tpot",
+            "ms",
+            "lower",
+            "(last − first token) / (output tokens − 1), per request",
+            STATISTICS,
+            title="time per output token",
+        ),
+        Metric("e2e", "ms", "lower", "request sent → last token", STATISTICS, title="end-to-end latency"),
         # ── rates of an engine ──
-        Metric("output_tok_per_s", "tok/s", "higher", "output tokens per second", of_fleet=True),
-        Metric("requests_per_s", "requests/s", "higher", "finished requests per second", of_fleet=True),
         Metric(
-            "goodput_requests_per_s", "requests/s", "higher", "requests per second that meet every SLO", of_fleet=True
+            "output_tok_per_s", "tok/s", "higher", "output tokens per second", of_fleet=True, title="output throughput"
         ),
-        Metric("failure_rate", "1", "lower", "failed requests / all"),
-        Metric("failure_rate_excess", "1", "lower", "failure rate beyond a single user's: for want of capacity"),
-        Metric("start_s", "s", "lower", "start of the engine → ready", charge="seconds"),
+        Metric(
+            "requests_per_s",
+            "requests/s",
+            "higher",
+            "finished requests per second",
+            of_fleet=True,
+            title="request throughput",
+        ),
+        Metric(
+            "goodput_requests_per_s",
+            "requests/s",
+            "higher",
+            "requests per second that meet every SLO",
+            of_fleet=True,
+            title="goodput",
+        ),
+        Metric("failure_rate", "1", "lower", "failed requests / all", title="failed requests"),
+        Metric(
+            "failure_rate_excess",
+            "1",
+            "lower",
+            "failure rate beyond a single user's: for want of capacity",
+            title="failed requests beyond a single user's",
+        ),
+        Metric("start_s", "s", "lower", "start of the engine → ready", charge="seconds", title="start of the engine"),
         # ── money and time ──
-        Metric("cost_usd", "USD", "lower", "what a run of the config costs in production", charge="spent_usd"),
-        Metric("runtime_s", "s", "lower", "how long a run of the config takes", charge="seconds"),
-        Metric("usd_per_h", "USD/h", "lower", "price of the fleet that serves the demand"),
-        Metric("price_usd_per_h", "USD/h", "lower", "price of one machine"),
-        Metric("usd_per_million_output_tokens", "USD/Mtok", "lower", "price / output tokens, one engine kept busy"),
+        Metric(
+            "cost_usd",
+            "USD",
+            "lower",
+            "what a run of the config costs in production",
+            charge="spent_usd",
+            title="cost of a run",
+        ),
+        Metric(
+            "runtime_s", "s", "lower", "how long a run of the config takes", charge="seconds", title="time of a run"
+        ),
+        Metric("usd_per_h", "USD/h", "lower", "price of the fleet that serves the demand", title="price of the fleet"),
+        Metric("price_usd_per_h", "USD/h", "lower", "price of one machine", title="price of one machine"),
+        Metric(
+            "usd_per_million_output_tokens",
+            "USD/Mtok",
+            "lower",
+            "price / output tokens, one engine kept busy",
+            title="price of the output",
+        ),
     ]
 }
 """By name without statistic and unit."""
@@ -119,6 +169,17 @@ def unit(metric: str) -> str:
     if "_per_" in metric:
         return metric.rpartition("_per_")[0].rpartition("_")[2] + "/" + metric.rpartition("_per_")[2]
     return {"ms": "ms", "s": "s", "usd": "USD", "rate": "1"}.get(metric.rpartition("_")[2], "")
+
+
+def title(metric: str, unit_too: bool = True) -> str:
+    """What a figure's axis says: ``ttft_p95_ms`` → ``time to first token, 95th percentile [ms]``; the name itself where it is not
+    listed."""
+    found = entry(metric)
+    if found is None:
+        return metric
+    statistic = next((s for s in found.statistics if f"_{s}_" in metric), "p50" if found.statistics else "")
+    words = {"": "", "mean": ", mean", "p50": ", median"}.get(statistic, f", {statistic[1:]}th percentile")
+    return found.title + words + (f" [{'share of all' if found.unit == '1' else found.unit}]" if unit_too else "")
 
 
 def charge(metric: str) -> Charge | None:

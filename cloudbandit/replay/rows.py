@@ -25,7 +25,7 @@ class CompareRow:
         mean_answer_regret_percent: of the returned, successful incumbent.
         ci95: of the mean regret, bootstrap over tasks; over seeds where there is only one task, and then it speaks of that
             task alone.
-        mean_savings_percent: None where nothing is saved, because the metric is maximised.
+        mean_savings_percent, savings_ci95: and its interval; None where nothing is saved, because the metric is maximised.
         n: runs (tasks × seeds).
         right_arm_percent: share of runs whose answer lies in the optimum's arm.
         near_percent: share of runs that came within 5 % of the optimum.
@@ -43,6 +43,7 @@ class CompareRow:
     mean_answer_regret_percent: float
     ci95: tuple[float, float]
     mean_savings_percent: float | None
+    savings_ci95: tuple[float, float] | None
     suggest_ms_median: float
     n: int
     right_arm_percent: float
@@ -55,7 +56,8 @@ class CompareRow:
     learns_from: str
 
     def to_dict(self) -> dict[str, Any]:
-        return {**asdict(self), "ci95": list(self.ci95), "difference_ci95": list(self.difference_ci95)}
+        intervals = {k: list(v) for k, v in asdict(self).items() if isinstance(v, tuple)}
+        return {**asdict(self), **intervals}
 
 
 @dataclass(frozen=True, slots=True)
@@ -143,6 +145,7 @@ def _at(methods: Sequence[Method], grouped: Sequence[Sequence[Outcome]], budget:
                 median_regret_percent=middle,
                 mean_answer_regret_percent=fmean(r.answer_regret for r in every),
                 mean_savings_percent=_mean([r.savings for r in every]),
+                savings_ci95=_savings_ci95(runs[i]),
                 right_arm_percent=100 * fmean(r.right_arm for r in every),
                 near_percent=100 * fmean(math.isfinite(r.evaluations_to_near) for r in every),
                 median_evaluations_to_near=_finite(median(r.evaluations_to_near for r in every)),
@@ -157,6 +160,14 @@ def _at(methods: Sequence[Method], grouped: Sequence[Sequence[Outcome]], budget:
 def _mean(values: Sequence[float | None]) -> float | None:
     known = [v for v in values if v is not None]
     return fmean(known) if len(known) == len(values) else None
+
+
+def _savings_ci95(runs: Sequence[Sequence[Any]]) -> tuple[float, float] | None:
+    """Of one optimizer: ``runs`` by task. As for the regret, one task's seeds are what is resampled."""
+    if any(r.savings is None for task in runs for r in task):
+        return None
+    per_task = [fmean(r.savings for r in task) for task in runs]
+    return bootstrap_ci95(np.array(per_task if len(per_task) > 1 else [r.savings for r in runs[0]]))
 
 
 def _finite(value: float) -> float | None:

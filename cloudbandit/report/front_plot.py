@@ -8,10 +8,15 @@ from typing import Any
 
 from cloudbandit.core.errors import UsageError
 from cloudbandit.core.goal import own_sign
+from cloudbandit.core.metrics import title as title_of
 from cloudbandit.core.report import Report
 from cloudbandit.core.trial import Observation
 from cloudbandit.replay.task import Task
-from cloudbandit.report.figure import COLOURS, figure_of, log_axis, save, wide
+from cloudbandit.report.figure import QUIET, figure_of, headline, log_axis, save, wide
+from cloudbandit.report.points import points, without
+from cloudbandit.report.scatter import key, scatter
+
+Pair = tuple[float, float]
 
 
 def plot_front(task: Task, report: Report, title: str, path: Path) -> None:
@@ -26,57 +31,53 @@ def plot_front(task: Task, report: Report, title: str, path: Path) -> None:
             f"a figure shows two objectives, and the task has {len(task.goal.metrics)}: {', '.join(task.goal.metrics)}; "
             "cure: two of them, or no figure"
         )
-    figure, (left, right) = figure_of(11, 4.6, 2)
+    figure, (left, right) = figure_of(11, 5.4, 2, width_ratios=(1.5, 1))
     _draw_plane(left, task, report)
-    informative = [o for o in report.observations if o.score is not None]
-    shares = [task.hypervolume_share(informative[: n + 1]) for n in range(len(informative))]
-    right.step(range(1, len(shares) + 1), shares, where="post", color=COLOURS[0])
-    right.set(
-        xlabel="trial", ylabel="hypervolume, as a share of the true front's", title="how much of the front is found"
-    )
-    right.set_ylim(0, 1.02)
+    found = shares(task, report)
+    if found:
+        right.step(range(1, len(found) + 1), found, where="post", color="black", linewidth=1.8)
+    right.set(xlabel="trial that ran", ylim=(0, 1.02))
+    right.set_title("hypervolume found, as a share of the true front's", fontsize=10, loc="left")
     right.xaxis.get_major_locator().set_params(integer=True)
-    right.grid(alpha=0.3)
-    figure.suptitle(title, fontsize=10)
+    key(figure, left, points(report, task.goal, task.goal.metrics), task.goal, task.objective.domain.names)
+    headline(figure, title)
     save(figure, path)
+
+
+def shares(task: Task, report: Report) -> list[float]:
+    """The hypervolume share after each informative trial."""
+    informative = [o for o in report.observations if o.score is not None]
+    return [task.hypervolume_share(informative[: n + 1]) for n in range(len(informative))]
+
+
+def true_front(task: Task) -> list[Pair]:
+    """The table's true front in the metrics' own signs, from left to right."""
+    return sorted(_pair(own_sign(task.goal, task.scores[c].values)) for c in task.front)
 
 
 def _draw_plane(axes: Any, task: Task, report: Report) -> None:
     x, y = task.goal.metrics
     where = "post" if task.goal.signs[0] > 0 else "pre"  # a front is attained on the worse side of its points
-    true = sorted(_pair(own_sign(task.goal, task.scores[c].values)) for c in task.front)
-    axes.step(*zip(*true, strict=True), where=where, color=COLOURS[2], linestyle="--", label="true front")
-    axes.scatter(*zip(*true, strict=True), s=14, color=COLOURS[2])
-    found = sorted(_at(o, x, y) for o in report.front)
-    if found:
-        axes.step(*zip(*found, strict=True), where=where, color="black", linewidth=1, label="front of the trials")
-    shown = [o for o in report.observations if x in o.result.metrics and y in o.result.metrics]
-    for position, arm in enumerate(task.objective.domain.names):
-        colour = COLOURS[(0, 1, 3, 4, 5, 7)[position % 6]]
-        axes.scatter([], [], s=36, color=colour, label=arm)
-        for feasible in (True, False):
-            some = [o for o in shown if o.arm == arm and (o.score is not None and o.score.feasible) == feasible]
-            places = [_at(o, x, y) for o in some]
-            face = colour if feasible else "none"
-            axes.scatter(*_columns(places), s=36, edgecolors=colour, facecolors=face)
-    if any(o.score is None or not o.score.feasible for o in shown):
-        axes.scatter([], [], s=36, edgecolors="grey", facecolors="none", label="violates an SLO")
-    every = [*true, *(_at(o, x, y) for o in shown)]
-    for axis, values in zip("xy", _columns(every), strict=True):
+    true = true_front(task)
+    axes.step(*zip(*true, strict=True), where=where, color=QUIET, linestyle="--", linewidth=1.2, label="true front")
+    axes.scatter(*zip(*true, strict=True), s=16, color=QUIET, zorder=2)
+    front = sorted(_at(o, x, y) for o in report.front)
+    if front:
+        axes.step(*zip(*front, strict=True), where=where, color="black", linewidth=1.8, label="front of the trials")
+    found = points(report, task.goal, task.goal.metrics)
+    scatter(axes, found, task.goal, task.objective.domain.names, lambda p: _pair(p.values))
+    for axis, values in zip("xy", zip(*true, *(p.values for p in found), strict=True), strict=True):
         if wide(values):
             log_axis(axes, axis)
-    without = len(report.observations) - len(shown)
-    axes.set(xlabel=x, ylabel=y, title="every trial that ran" + (f" ({without} failed)" if without else ""))
-    axes.legend(fontsize=8)
+    failed = len(without(report, task.goal.metrics))
+    axes.set(xlabel=title_of(x), ylabel=title_of(y))
+    more = f" ({failed} failed)" if failed else ""
+    axes.set_title(f"every trial that ran{more}", fontsize=10, loc="left")
 
 
-def _at(o: Observation, x: str, y: str) -> tuple[float, float]:
+def _at(o: Observation, x: str, y: str) -> Pair:
     return o.result.metrics[x], o.result.metrics[y]
 
 
-def _pair(values: Sequence[float]) -> tuple[float, float]:
+def _pair(values: Sequence[float]) -> Pair:
     return values[0], values[1]
-
-
-def _columns(points: list[tuple[float, float]]) -> tuple[list[float], list[float]]:
-    return [p[0] for p in points], [p[1] for p in points]
