@@ -23,8 +23,9 @@ from cloudbandit.core.protocols import Problem
 from cloudbandit.replay import checkpoint as kept
 from cloudbandit.replay.cells import Cell, Outcome, run_cell, task_of
 from cloudbandit.replay.methods import Method, Optimizers, methods_of
+from cloudbandit.replay.repeats import say_what_disagrees
 from cloudbandit.replay.rows import Row, summed_up
-from cloudbandit.replay.task import PRODUCTION_RUNS, Aim, Task, say_what_disagrees
+from cloudbandit.replay.task import PRODUCTION_RUNS, Aim, Task
 from cloudbandit.tables.recorded import Failures
 from cloudbandit.tables.registry import load_table
 from cloudbandit.tables.table import Table
@@ -71,7 +72,7 @@ def compare_rows(
         raise TableError(f"no workload of {loaded.name!r} ever succeeds under strict failures; nothing to compare")
     for task in tasks:  # impossible goals and bad optima are errors before hours of work
         _ = task.front if task.several else task.best_value
-    say_what_disagrees(tasks[0])
+    say_what_disagrees(loaded, tasks[0].goal)
     methods = _taking_part(tasks, methods, levels, facts, on_left_out)
     labels = [m.label for m in methods]
     if baseline is not None and baseline not in labels:

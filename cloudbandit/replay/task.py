@@ -8,8 +8,6 @@ of f over the evaluations made. With several objectives: the share of the true f
 from __future__ import annotations
 
 import functools
-import logging
-import weakref
 import zlib
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
@@ -33,11 +31,9 @@ from cloudbandit.core.trial import Candidate, Observation, Score, Trial
 from cloudbandit.optimizers import DEFAULT
 from cloudbandit.replay.front import TrueFront
 from cloudbandit.replay.methods import Method
+from cloudbandit.replay.repeats import say_what_disagrees
 from cloudbandit.tables.recorded import Failures, Recorded
-from cloudbandit.tables.repeats import STRONG, disagreements
 from cloudbandit.tables.table import Table
-
-log = logging.getLogger("cloudbandit")
 
 PRODUCTION_RUNS = 64
 """N of the savings, as in the paper."""
@@ -319,26 +315,6 @@ def task_seed(seed: int, workload: str) -> int:
     return int(np.random.SeedSequence((seed, zlib.crc32(workload.encode()))).generate_state(1)[0])
 
 
-def say_what_disagrees(task: Task) -> None:
-    """Warn, once per table and metric, that repeats are averaged which differ too much to be repeats."""
-    table = task.table
-    if table.manifest.repeats != "mean":
-        return
-    said = _said.setdefault(table, set())
-    metrics = [m for m in dict.fromkeys((*task.goal.metrics, *(s.metric for s in task.goal.slos))) if m not in said]
-    said.update(metrics)
-    for found in disagreements(table.records, metrics, STRONG):
-        log.warning(
-            "%s: repeats are averaged, and %s. Cure: a column that tells them apart, in [params] or table.context; "
-            '`cloudbandit table check`; or repeats = "draw"',
-            table.name,
-            found,
-        )
-
-
-_said: weakref.WeakKeyDictionary[Table, set[str]] = weakref.WeakKeyDictionary()
-
-
 def turned(goal: Goal) -> dict[str, list[str]]:
     """The part of a study's identity that says what is maximised; nothing where nothing is, so that earlier studies go on."""
     found = [m for m, sign in zip(goal.metrics, getattr(goal, "signs", ()), strict=False) if sign < 0]
@@ -369,7 +345,7 @@ def replay(
         store, name, spec: see `Study`; a larger budget goes on with a stored study.
         on_study: shown the study before it runs, e.g. to print its schedule.
     """
-    say_what_disagrees(task)
+    say_what_disagrees(task.table, task.goal)
     study = study_of(
         task, optimizer, budget, seed, facts, workers, store=store, name=name, spec=spec, on_trial=on_trial
     )
