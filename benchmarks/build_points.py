@@ -4,8 +4,8 @@
 
 The file is ai-dynamo/aiconfigurator's at a pinned commit (Apache-2.0; `cloudbandit.tables.registry`, data set "silicon"). Its
 columns are selected and renamed, its encoding of parallelism is repaired where another record of the same measurement proves how,
-copies of one measurement are kept once, and what cannot be told goes to dropped.csv with the reason. data/silicon-points/README.md
-says all of it in words.
+copies of one measurement are kept once, and what cannot be told goes to dropped.csv with the reason. The README beside it says
+all of it in words.
 """
 
 import argparse
