@@ -95,6 +95,15 @@ def test_a_file_reads_as_it_is_written_down(tmp_path):
     assert (one.source, one.prefix_cached_share) == ("", None)
 
 
+def test_the_documentations_example_is_a_points_file(tmp_path):
+    text = (ROOT / "docs" / "points.md").read_text(encoding="utf-8").partition("    model,")[2].partition("\n\n")[0]
+    points = read_points(a_file(tmp_path, "\n".join(line.strip() for line in ("model," + text).splitlines())))
+    assert points.warnings == ()
+    assert points.column("users").tolist() == [1, 64]
+    for column in (*REQUIRED, *OPTIONAL):
+        assert f"`{column}`" in (ROOT / "docs" / "points.md").read_text(encoding="utf-8")
+
+
 def test_points_are_a_list_with_columns():
     points = Points((a_point(users=8, source="a"), a_point(users=2, metrics={"ttft_p50_ms": 50.0})))
     assert points.column("users").tolist() == [8, 2]
@@ -344,6 +353,11 @@ def test_a_column_in_another_unit_is_named(tmp_path, factors, told):
     points = read_points(scaled(tmp_path, **factors))
     assert len(points) == 40
     assert re.search(told, "; ".join(points.warnings))
+
+
+def test_numbers_of_any_size_are_read(tmp_path):
+    points = read_points(a_file(tmp_path, f"{HEAD},output_tok_per_s\n{ROW.replace(',8,', ',1e308,')},1e-308\n"))
+    assert points[0].users == 1e308
 
 
 def test_one_odd_row_is_no_doubt(tmp_path):

@@ -30,9 +30,10 @@ def doubts(points: Sequence[Point], spelled: Mapping[str, str] | None = None) ->
     """
     some, names = Points(tuple(points)), dict(spelled or {})
     out = []
-    for statistic in STATISTICS:
-        out += _of_latencies(some, statistic, names)
-    out += _of_end_to_end(some, names)
+    with np.errstate(all="ignore"):  # numbers may be as large as they like
+        for statistic in STATISTICS:
+            out += _of_latencies(some, statistic, names)
+        out += _of_end_to_end(some, names)
     return tuple(out)
 
 

@@ -76,7 +76,7 @@ def read_points(
 
 
 def write_points(points: Points, path: str | Path) -> None:
-    """As a CSV file (``.xz``: compressed); `read_points` gives the same points back. Optional columns without values are left out.
+    """As a CSV file (``.xz``: compressed); `read_points` gives the same points back. Empty optional columns are left out.
 
     Raises:
         UsageError: there are no points.
