@@ -49,6 +49,15 @@ _WHERE = {
     "RequestLengths": "surrogate.loads",
     "llm_pilot": "surrogate.loads",
     "read_measurements": "surrogate.loads",
+    # what was measured
+    "Point": "surrogate.points",
+    "Points": "surrogate.points",
+    "read_points": "surrogate.points_file",
+    "write_points": "surrogate.points_file",
+    "llm_pilot_points": "surrogate.points_known",
+    "points_of_loads": "surrogate.points_known",
+    "points_of_study": "surrogate.points_known",
+    "silicon_points": "surrogate.points_known",
     "ModelSpec": "catalogue.models",
     "catalogue_offers": "catalogue.offers",
     "paper_offers": "catalogue.offers",
@@ -135,6 +144,14 @@ if TYPE_CHECKING:
     from cloudbandit.surrogate.loads import RequestLengths as RequestLengths
     from cloudbandit.surrogate.loads import llm_pilot as llm_pilot
     from cloudbandit.surrogate.loads import read_measurements as read_measurements
+    from cloudbandit.surrogate.points import Point as Point
+    from cloudbandit.surrogate.points import Points as Points
+    from cloudbandit.surrogate.points_file import read_points as read_points
+    from cloudbandit.surrogate.points_file import write_points as write_points
+    from cloudbandit.surrogate.points_known import llm_pilot_points as llm_pilot_points
+    from cloudbandit.surrogate.points_known import points_of_loads as points_of_loads
+    from cloudbandit.surrogate.points_known import points_of_study as points_of_study
+    from cloudbandit.surrogate.points_known import silicon_points as silicon_points
     from cloudbandit.tables.export import write_table as write_table
     from cloudbandit.tables.recorded import Recorded as Recorded
     from cloudbandit.tables.registry import load_table as load_table

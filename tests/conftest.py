@@ -36,6 +36,6 @@ def pytest_terminal_summary(terminalreporter):
     skipped = sum(_NO_DATA in str(report.longrepr) for report in terminalreporter.stats.get("skipped", []))
     if skipped:  # counted from reports: tests may run in processes of their own
         terminalreporter.write_line(
-            f"{skipped} dataset tests skipped. Cure: set CLOUDBANDIT_DATA to a folder with multicloud/ and llmpilot/ "
+            f"{skipped} dataset tests skipped. Cure: set CLOUDBANDIT_DATA to a folder with multicloud/, llmpilot/ and silicon/ "
             "(`cloudbandit table check multicloud` downloads the first)"
         )

@@ -118,7 +118,7 @@ def test_show_tells_of_the_latest_trials_and_counts_all(tmp_path, capsys):
         assert (totals.trials, totals.spent_usd, totals.hosts_usd) == (7, 3.5, 1.75)
     some = said_by(capsys, "show", "--store", path, "--rows", 2)
     assert "the latest 2 of 7 trials" in some
-    assert "7 trials, 3.5 USD and 1.75 USD for hosts" in some
+    assert "7 trials, 0 in flight; 3.5 USD and 1.75 USD for hosts" in some
     assert ["config4" in some, "config5" in some, "config6" in some] == [False, True, True]
     best = said_by(capsys, "show", "--store", path, "--rows", 2, "--minimize", "loss")
     assert "the best 2 of 7 trials" in best
