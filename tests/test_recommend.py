@@ -9,6 +9,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from cloudbandit import Budget, Study
+from cloudbandit.catalogue.models import GIB
 from cloudbandit.catalogue.offers import fitting, lacking_gib
 from cloudbandit.core.curve import max_users
 from cloudbandit.core.errors import DataError, PriceError, UnknownNameError, UsageError
@@ -83,7 +84,8 @@ def test_a_config_with_grouped_queries_experts_and_quantized_weights():
     assert moe.active_parameters / 1e9 == pytest.approx(12.9, rel=0.01)
     assert moe.decode_parameters == moe.active_parameters
     int4 = ModelSpec.from_config({**LLAMA, "quantization_config": {"quant_method": "gptq", "bits": 4}})
-    assert int4.weights_gib == pytest.approx(spec.weights_gib / 4)
+    matrices = spec.parameters - 2 * 128256 * 4096  # embedding and output matrix stay in 16 bits
+    assert int4.weights_gib * GIB == pytest.approx(matrices * (4 + 16 / 128) / 8 + 2 * 2 * 128256 * 4096)
 
 
 def test_a_multimodal_config_is_read_from_its_text_part():
