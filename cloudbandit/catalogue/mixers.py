@@ -129,8 +129,11 @@ def mixer(f: Fields, kind: str, d_model: int, layer: int) -> Mixer:
 
 
 def heads(f: Fields, d_model: int) -> tuple[int, int, int]:
-    """Query heads, key-value heads and the dimensions of a head. Multi-query flags win over head counts (Falcon-7B)."""
+    """Query heads, key-value heads and the dimensions of a head. Multi-query flags win over head counts (Falcon-7B); of latent
+    attention all heads share one entry of the cache."""
     count = f.needed("heads", "num_attention_heads", "num_heads", "n_head", "n_heads", "decoder_attention_heads")
+    if f.whole("kv_lora_rank"):
+        return count, 1, f.whole("qk_nope_head_dim") + f.whole("qk_rope_head_dim") or d_model // count
     dim = f.whole("head_dim", "attention_head_dim", "d_kv", "kv_channels")
     if not dim and d_model % count:
         raise f.wrong("num_attention_heads", count, f"it must divide hidden_size = {d_model}, or head_dim be given")
@@ -140,8 +143,8 @@ def heads(f: Fields, d_model: int) -> tuple[int, int, int]:
     if f.get("multi_query_attention"):
         kv = f.whole("multi_query_group_num") or 1
     kv = kv or count
-    if kv > count:
-        raise f.wrong("num_key_value_heads", kv, f"it must be at most the {count} attention heads")
+    if count % kv:
+        raise f.wrong("num_key_value_heads", kv, f"it must divide the {count} attention heads")
     return count, kv, dim
 
 

@@ -6,6 +6,7 @@ A `ModelSpec` is read from a Hugging Face ``config.json`` (a file; nothing is do
 from __future__ import annotations
 
 import json
+import math
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -78,10 +79,17 @@ class ModelSpec:
             value = getattr(self, field)
             if not (isinstance(value, int | float) and 0 < value < float("inf")):
                 raise DataError(f"the model {self.name!r} has {field} = {value!r}; it must be a number > 0")
-        if self.active_parameters > self.parameters:
+        used = self.active_parameters or self.parameters
+        for field, most in (("active_parameters", self.parameters), ("encoder_parameters", used)):
+            if not 0 <= getattr(self, field) <= most:
+                raise DataError(
+                    f"the model {self.name!r} has {field} = {getattr(self, field)!r}; it must be between 0 and {most:g}"
+                )
+        counted = sum(p.parameters for p in self.parts)
+        if self.parts and not math.isclose(counted, self.parameters):
             raise DataError(
-                f"the model {self.name!r} has active_parameters = {self.active_parameters:g}; it must be at most its "
-                f"parameters = {self.parameters:g}"
+                f"the model {self.name!r} has parameters = {self.parameters:g}, and parts of {counted:g} in all. "
+                "Cure: leave the parts out"
             )
 
         def default(field: str, value: object) -> None:
