@@ -30,6 +30,7 @@ _DEFAULTS: dict[str, dict[str, Any]] = {
     "olmo3": {"sliding_window": 4096, "sliding_window_pattern": 4},
     "llama4_text": {"n_shared_experts": 1, "no_rope_layer_interval": 4, "attention_chunk_size": 8192},
     "qwen3_next": {"attn_output_gate": True, "full_attention_interval": 4},
+    "bamba": {"attn_layer_indices": []},
     "falcon": {"multi_query": True},
     "gpt_bigcode": {"multi_query": True},
     "mt5": {"feed_forward_proj": "gated-gelu"},

@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from cloudbandit.catalogue.config_fields import Fields
 
 _WIDTHS = ("intermediate_size", "d_ff", "n_inner", "ffn_dim", "ffn_hidden_size", "decoder_ffn_dim", "block_ff_dim")
+_SPARSE = ("sparse", "moe", "hash_moe")
 
 
 @dataclass(frozen=True, slots=True)
@@ -35,7 +36,7 @@ def experts(f: Fields) -> Experts:
         DataError: more per token than there are, or the number per token is missing.
     """
     count = f.whole("num_local_experts", "num_experts", "n_routed_experts", "moe_num_experts", "num_routed_experts")
-    if count <= 1:
+    if count <= 1 or (f.known("is_moe") and not f.get("is_moe")):
         return Experts()
     keys = (
         "num_experts_per_tok",
@@ -59,7 +60,10 @@ def sparse_layers(f: Fields, layers: int) -> list[bool]:
     """Which layers hold experts, in a model that has some."""
     types = f.get("mlp_layer_types")
     if isinstance(types, list) and len(types) >= layers:
-        return [t == "sparse" for t in types[:layers]]
+        odd = next((t for t in types if t not in (*_SPARSE, "dense")), None)
+        if odd is not None:
+            raise f.beyond("mlp_layer_types", f"a layer of kind {odd!r}")
+        return [t in _SPARSE for t in types[:layers]]
     frequency = f.get("moe_layer_freq")
     if isinstance(frequency, list) and len(frequency) >= layers:
         return [bool(v) for v in frequency[:layers]]

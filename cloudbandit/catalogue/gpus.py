@@ -12,7 +12,6 @@ from cloudbandit.catalogue.precision import FP4, FP8, find_precision
 from cloudbandit.core.bundled import bundled
 from cloudbandit.core.errors import DataError, UnknownNameError, UsageError
 
-
 _WEIGHTS_ALONE_FROM = 8.0
 """Compute capability from which engines unpack 4-bit floats on the way to FP16 matrices."""
 

@@ -16,7 +16,9 @@ _WORDS = {
     "attention": FULL,
     "sparse": FULL,  # attention of a sparse choice: all is kept
     "minimax_m3_sparse": FULL,
-    "deepseek_sparse_attention": FULL,
+    "indexed_attention": FULL,
+    "compressed_sparse_attention": FULL,  # what they keep is read from compress_ratios
+    "heavily_compressed_attention": FULL,
     "sliding_attention": SLIDING,
     "chunked_attention": SLIDING,
     "linear_attention": LINEAR,
@@ -65,7 +67,8 @@ def _listed(f: Fields, layers: int) -> list[str] | None:
             odd = next((w for w in words if w not in _WORDS), None)
             if odd is not None:
                 raise f.beyond(key, f"a layer of kind {odd!r}")
-            return [_WORDS[w] for w in words]
+            recurrent = MAMBA if f.whole("mamba_d_state", "ssm_state_size") else LINEAR
+            return [recurrent if _WORDS[w] == LINEAR else _WORDS[w] for w in words]
     if f.get("hybrid_layer_pattern"):
         return [SLIDING if v else FULL for v in f.numbers("hybrid_layer_pattern")]
     if f.get("attn_type_list"):
@@ -74,9 +77,10 @@ def _listed(f: Fields, layers: int) -> list[str] | None:
     if isinstance(linear, Mapping):
         full = set(linear.get("full_attn_layers") or [])  # counted from 1
         return [FULL if i + 1 in full else LINEAR for i in range(layers)]
-    if f.get("full_attn_idxs"):
-        full = set(f.numbers("full_attn_idxs"))
-        return [FULL if i in full else CONV for i in range(layers)]
+    for key, others in (("full_attn_idxs", CONV), ("attn_layer_indices", MAMBA)):
+        if f.known(key):
+            full = set(f.numbers(key))
+            return [FULL if i in full else others for i in range(layers)]
     return None
 
 
@@ -215,10 +219,14 @@ def _compressed(f: Fields, d: int, layer: int) -> Mixer:
         f.needed("q_lora_rank", "q_lora_rank"),
     )
     groups, out_rank = f.needed("o_groups", "o_groups"), f.needed("o_lora_rank", "o_lora_rank")
-    ratios = f.numbers("compress_ratios")
-    if layer >= len(ratios):
-        raise f.beyond("compress_ratios", f"a list of {len(ratios)} entries")
-    ratio = ratios[layer]
+    rates, types = f.get("compress_rates"), f.get("layer_types")
+    if isinstance(rates, Mapping) and isinstance(types, list):
+        ratio = int(rates.get(types[layer]) or 0)
+    else:
+        ratios = f.numbers("compress_ratios")
+        if layer >= len(ratios):
+            raise f.beyond("compress_ratios", f"a list of {len(ratios)} entries")
+        ratio = ratios[layer]
     weights = float(rank * (d + count * dim) + d * dim + out_rank * (count * dim + groups * d))
     weights += 2 * 4 * f.whole("hc_mult") ** 2 * d * 1.5  # hyper-connections
     flops = 4.0 * count * dim
@@ -265,8 +273,11 @@ def _state(f: Fields, kind: str, d: int) -> tuple[float, float]:
         weights = d * (2 * keys + 3 * inner + 2 * values) + (2 * keys + inner) * kernel
         return float(weights), values * key_dim * value_dim * size + (2 * keys + inner) * (kernel - 1) * 2.0
     linear = f.get("linear_attn_config")
-    if isinstance(linear, Mapping):  # Kimi delta attention
-        count, dim, kernel = (int(linear.get(k) or 0) for k in ("num_heads", "head_dim", "short_conv_kernel_size"))
+    if isinstance(linear, Mapping) or f.whole("linear_num_heads"):  # Kimi delta attention
+        if isinstance(linear, Mapping):
+            count, dim, kernel = (int(linear.get(k) or 0) for k in ("num_heads", "head_dim", "short_conv_kernel_size"))
+        else:
+            count, dim, kernel = (f.whole(f"linear_{k}") for k in ("num_heads", "head_dim", "conv_kernel_dim"))
         inner = count * dim
         weights = d * (4 * inner + count + 2 * dim) + 2 * dim * inner + 3 * inner * kernel
         return float(weights), count * dim * dim * 4.0 + 3 * inner * (kernel - 1) * 2.0

@@ -31,8 +31,34 @@ _BEYOND = {  # fields that change what is counted, and are not understood
     "cross_attention_layers": "cross-attention to images",
     "routed_expert_hidden_size": "a width of the experts' own",
     "zero_expert_num": "experts that do nothing",
-    "parallel_hybrid_mlp": "that layer",
+    "per_layer_config": "a shape of each layer's own",
 }
+_BEYOND_FAMILIES = (  # whose layers are built in a way of their own
+    *(
+        "mamba",
+        "mamba2",
+        "falcon_mamba",
+        "recurrent_gemma",
+        "rwkv",
+        "xlstm",
+        "zamba",
+        "zamba2",
+        "jetmoe",
+        "phi4_multimodal",
+    ),
+    *(
+        "electra",
+        "bert",
+        "roberta",
+        "xlnet",
+        "whisper",
+        "bigbird_pegasus",
+        "modernbert-decoder",
+        "moshi",
+        "hrm_text",
+        "dory",
+    ),
+)
 
 
 @dataclass(frozen=True, slots=True)
@@ -49,7 +75,7 @@ class Architecture:
     parts: tuple[WeightPart, ...]
     cache: tuple[CacheLayers, ...]
     experts: Experts
-    dense_layers: int
+    sparse_layers: int
     cache_precision: Precision
     family: str
     notes: tuple[str, ...]
@@ -69,36 +95,17 @@ def read(config: Mapping[str, Any], name: str, given: Mapping[str, int] | None =
     f = Fields(config, name, {names[k]: v for k, v in (given or {}).items() if k in names})
     blocks = f.get("hybrid_override_pattern", "layers_block_type")
     f.require({k: v for k, v in _SIZES.items() if not (k == "layers" and blocks)})
+    if f.family in _BEYOND_FAMILIES:
+        raise f.beyond("model_type", "that family")
     for key, what in _BEYOND.items():
         if f.get(key):
             raise f.beyond(key, what)
     d, vocab = f.needed("d_model", *_SIZES["d_model"]), f.needed("vocab", *_SIZES["vocab"])
-    layers = f.whole(*_SIZES["layers"]) or len(str(blocks) if isinstance(blocks, str) else list(blocks or []))
-    if not layers:
-        raise f.wrong(_SIZES["layers"][0], f.get(*_SIZES["layers"]), "it must be a whole number > 0")
+    layers = len(blocks) if isinstance(blocks, str | list) and not f.known(_SIZES["layers"][0]) else 0
+    layers = layers or f.needed("layers", *_SIZES["layers"])
     count, kv, dim = mixers.heads(f, d)
-    mixture, matrices = experts(f), 3 if f.gated() else 2
-    kinds = mixers.kinds(f, layers)
-    sparse = sparse_layers(f, layers) if mixture.experts else [False] * layers
-    sums: dict[str, float] = defaultdict(float)
-    where: dict[str, list[int]] = defaultdict(list)
-    keeps: Counter[CacheLayers] = Counter()
-    encoder_layers = 0
-    if f.get("is_encoder_decoder"):
-        encoder_layers = f.whole("encoder_layers", "num_layers", "n_layer") or layers
-    separate = DENSE_ALONE in kinds or EXPERTS_ALONE in kinds
-    for i, kind in enumerate(kinds):
-        mixer = mixers.mixer(f, kind, d, i)
-        keeps.update(mixer.keeps)
-        _add(sums, where, i, attention=mixer.attention * (2 if encoder_layers else 1), linear_attention=mixer.linear)
-        if separate and kind not in (DENSE_ALONE, EXPERTS_ALONE):
-            continue
-        is_sparse = kind == EXPERTS_ALONE if separate else sparse[i]
-        net = feed_forward(f, d, mixture, is_sparse, matrices)
-        _add(sums, where, i, mlp=net.mlp, router=net.router, experts=net.experts, shared_experts=net.shared)
-    if encoder_layers:
-        one = mixers.mixer(f, mixers.FULL, d, 0).attention + feed_forward(f, d, Experts(), False, matrices).mlp
-        sums["encoder"], where["encoder"] = encoder_layers * one, [0]
+    mixture = experts(f)
+    sums, where, keeps, encoder_layers = _sum(f, d, layers, mixture)
     if not f.tied():
         sums["embedding"] = float(vocab * d)
     sums["head"] = float(vocab * d)
@@ -122,13 +129,40 @@ def read(config: Mapping[str, Any], name: str, given: Mapping[str, int] | None =
         parts,
         cache,
         mixture,
-        sum(1 for s, k in zip(sparse, kinds, strict=True) if not s and k != EXPERTS_ALONE)
-        if mixture.experts
-        else layers,
+        len(where["experts"]),
         cache_precision(f),
         f.family,
         tuple(f.notes),
     )
+
+
+_Sums = tuple[dict[str, float], dict[str, list[int]], Counter[CacheLayers], int]
+
+
+def _sum(f: Fields, d: int, layers: int, mixture: Experts) -> _Sums:
+    """Over the layers: parameters of each part, the layers that have it, what they keep; and the encoder's layers."""
+    sums: dict[str, float] = defaultdict(float)
+    where: dict[str, list[int]] = defaultdict(list)
+    keeps: Counter[CacheLayers] = Counter()
+    matrices, kinds = 3 if f.gated() else 2, mixers.kinds(f, layers)
+    sparse = sparse_layers(f, layers) if mixture.experts else [False] * layers
+    encoder_layers = 0
+    if f.get("is_encoder_decoder"):
+        encoder_layers = f.whole("encoder_layers", "num_layers", "n_layer") or layers
+    separate = DENSE_ALONE in kinds or EXPERTS_ALONE in kinds
+    for i, kind in enumerate(kinds):
+        mixer = mixers.mixer(f, kind, d, i)
+        keeps.update(mixer.keeps)
+        crossed = 2 if encoder_layers else 1  # a decoder attends to its prompt as well
+        _add(sums, where, i, attention=mixer.attention * crossed, linear_attention=mixer.linear)
+        if separate and kind not in (DENSE_ALONE, EXPERTS_ALONE):
+            continue
+        net = feed_forward(f, d, mixture, kind == EXPERTS_ALONE if separate else sparse[i], matrices)
+        _add(sums, where, i, mlp=net.mlp, router=net.router, experts=net.experts, shared_experts=net.shared)
+    if encoder_layers:
+        one = mixers.mixer(f, mixers.FULL, d, 0).attention + feed_forward(f, d, Experts(), False, matrices).mlp
+        sums["encoder"], where["encoder"] = encoder_layers * one, [0]
+    return sums, where, keeps, encoder_layers
 
 
 def _add(sums: dict[str, float], where: dict[str, list[int]], layer: int, **parts: float) -> None:

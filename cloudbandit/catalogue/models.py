@@ -43,7 +43,7 @@ class ModelSpec:
         parts: of the weights; by default one, of all parameters.
         cache: layers by what they keep of a request; by default all keep keys and values of every token.
         experts, experts_per_token, shared_experts: of a mixture of experts, else 0; shared ones work on every token.
-        dense_layers: without a mixture of experts; by default all.
+        sparse_layers: that hold experts, 0 in a dense model.
         cache_precision: of keys and values.
         notes: what was assumed or left out, a sentence each.
 
@@ -70,7 +70,7 @@ class ModelSpec:
     experts: int = 0
     experts_per_token: int = 0
     shared_experts: int = 0
-    dense_layers: int = 0
+    sparse_layers: int = 0
     cache_precision: str = FP16
     notes: tuple[str, ...] = ()
 
@@ -97,7 +97,6 @@ class ModelSpec:
                 object.__setattr__(self, field, value)
 
         default("active_parameters", self.parameters)
-        default("dense_layers", self.layers)
         size, active, encoder = self.parameters, self.active_parameters, self.encoder_parameters
         if not self.parts:
             plain = replace(PRECISIONS[FP16], bytes=self.bytes_per_parameter)
@@ -115,6 +114,11 @@ class ModelSpec:
     @property
     def encoder_decoder(self) -> bool:
         return self.encoder_parameters > 0
+
+    @property
+    def dense_layers(self) -> int:
+        """Without experts."""
+        return self.layers - self.sparse_layers
 
     @property
     def weights_gib(self) -> float:
@@ -227,7 +231,7 @@ class ModelSpec:
             "experts_per_token": found.experts.per_token,
             "shared_experts": found.experts.shared,
             "cache_precision": found.cache_precision.name,
-            **{k: getattr(found, k) for k in (*_SHAPES, "encoder_layers", "dense_layers", "family", "cache", "notes")},
+            **{k: getattr(found, k) for k in (*_SHAPES, "encoder_layers", "sparse_layers", "family", "cache", "notes")},
         }
         if not any(k in overrides for k in _COUNTED):
             spec["parts"] = found.parts
