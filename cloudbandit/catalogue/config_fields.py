@@ -1,7 +1,6 @@
 """The fields of a Hugging Face ``config.json``, read with a check: what is missing or impossible is named.
 
-A published config leaves out what its family's class has as a default; `_DEFAULTS` are those of such fields that matter here
-(transformers 5.24). Sizes have none, except where published configs rely on it (Gemma 3).
+What a published config leaves out, because its family's class has it as a default, is in `cloudbandit.catalogue.families`.
 """
 
 from __future__ import annotations
@@ -10,113 +9,11 @@ import math
 from collections.abc import Mapping
 from typing import Any
 
+from cloudbandit.catalogue import families
 from cloudbandit.core.errors import DataError
 
 _FLAT = ("attn_config", "ffn_config")  # nested parts of MPT and DBRX
-_ALTERNATING = {"sliding_window_pattern": 2}
-_DEFAULTS: dict[str, dict[str, Any]] = {
-    "gemma": {"head_dim": 256},
-    "gemma2": {"head_dim": 256, "sliding_window": 4096, **_ALTERNATING},
-    "gemma3_text": {
-        "num_attention_heads": 8,
-        "num_key_value_heads": 4,
-        "head_dim": 256,
-        "vocab_size": 262208,
-        "sliding_window_pattern": 6,
-        "sliding_window": 4096,
-    },
-    "gpt_oss": {"sliding_window": 128, **_ALTERNATING},
-    "cohere2": {"sliding_window": 4096, "sliding_window_pattern": 4},
-    "olmo3": {"sliding_window": 4096, "sliding_window_pattern": 4},
-    "llama4_text": {"n_shared_experts": 1, "no_rope_layer_interval": 4, "attention_chunk_size": 8192},
-    "qwen3_next": {"attn_output_gate": True, "full_attention_interval": 4},
-    "bamba": {"attn_layer_indices": []},
-    "falcon": {"multi_query": True},
-    "gpt_bigcode": {"multi_query": True},
-    "mt5": {"feed_forward_proj": "gated-gelu"},
-}
-_TIED_BY_DEFAULT = (
-    *(
-        "bart",
-        "bloom",
-        "cohere",
-        "ernie4_5",
-        "falcon",
-        "gemma",
-        "gpt2",
-        "gpt_bigcode",
-        "gpt_neo",
-        "lfm",
-        "mbart",
-        "minicpm3",
-    ),
-    *(
-        "mpt",
-        "opt",
-        "pegasus",
-        "recurrent_gemma",
-        "smollm3",
-        "starcoder2",
-        "t5",
-        "mt5",
-        "umt5",
-        "vaultgemma",
-        "xglm",
-        "zamba",
-    ),
-)
-_UNTIED = ("falcon_h1", "falcon_mamba", "gpt_neox")
-_GATED_WHATEVER = (
-    "gemma",
-    "recurrent_gemma",
-    "vaultgemma",
-    "grok",
-    "bitnet",
-)  # GeGLU named by its GELU; squared ReLU, gated
 _PLAIN = ("gelu", "relu", "quick_gelu", "xielu")
-_SILU_BY_DEFAULT = (
-    *(
-        "baichuan",
-        "bamba",
-        "chatglm",
-        "cohere",
-        "deepseek",
-        "dbrx",
-        "ernie4_5",
-        "exaone",
-        "falcon_h1",
-        "glm",
-        "gpt_oss",
-        "granite",
-    ),
-    *(
-        "hunyuan",
-        "internlm",
-        "jamba",
-        "kimi",
-        "lfm2",
-        "llama",
-        "mimo",
-        "minimax",
-        "ministral",
-        "mistral",
-        "mixtral",
-        "olmo",
-    ),
-    *("phi3", "phimoe", "qwen", "seed_oss", "smollm3", "stablelm", "step3", "yi"),
-)
-_GELU_BY_DEFAULT = (
-    "bloom",
-    "codegen",
-    "falcon",
-    "gpt",
-    "mpt",
-    "phi",
-    "starcoder2",
-    "opt",
-    "t5",
-    "umt5",
-)  # opt, t5: ReLU, plain too
 
 
 class Fields:
@@ -136,7 +33,10 @@ class Fields:
             if isinstance(merged.get(key), Mapping):
                 merged = {**merged[key], **merged, "model_type": merged.get("model_type")}
         self.family = str(merged.get("model_type") or "")
-        defaults = {**_DEFAULTS.get(str(config.get("model_type") or ""), {}), **_DEFAULTS.get(self.family, {})}
+        defaults = {
+            **families.DEFAULTS.get(str(config.get("model_type") or ""), {}),
+            **families.DEFAULTS.get(self.family, {}),
+        }
         self.outer = str(config.get("model_type") or "")
         self.name = name
         self.notes: list[str] = []
@@ -233,10 +133,10 @@ class Fields:
         key = next((k for k in keys if self.get(k)), "hidden_act")
         word = str(value.get("name") if isinstance(value, Mapping) else value or "").lower()
         if not word:
-            word = "silu" if self.family.startswith(_SILU_BY_DEFAULT) else "gelu"
-            if not self.family.startswith((*_SILU_BY_DEFAULT, *_GELU_BY_DEFAULT, *_GATED_WHATEVER)):
+            word = "silu" if self.family.startswith(families.SILU) else "gelu"
+            if not self.family.startswith((*families.SILU, *families.PLAIN, *families.GATED)):
                 raise self.lacks({"the activation": ("hidden_act", "activation_function")})
-        if self.family.startswith(_GATED_WHATEVER) or word.startswith(("gated", "silu", "swish")) or "glu" in word:
+        if self.family.startswith(families.GATED) or word.startswith(("gated", "silu", "swish")) or "glu" in word:
             return True
         if word.startswith(_PLAIN):
             return False
@@ -244,5 +144,5 @@ class Fields:
 
     def tied(self) -> bool:
         """Whether the output matrix is the embedding; where neither the config nor its family says so: no."""
-        default = self.family.startswith(_TIED_BY_DEFAULT) and not self.family.startswith(_UNTIED)
+        default = self.family.startswith(families.TIED) and not self.family.startswith(families.UNTIED)
         return bool(self._c.get("tie_word_embeddings", default))

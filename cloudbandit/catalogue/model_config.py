@@ -10,7 +10,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from typing import Any
 
-from cloudbandit.catalogue import mixers
+from cloudbandit.catalogue import families, mixers
 from cloudbandit.catalogue.config_fields import Fields
 from cloudbandit.catalogue.feed_forward import Experts, experts, feed_forward, sparse_layers
 from cloudbandit.catalogue.layers import CacheLayers, WeightPart
@@ -33,32 +33,6 @@ _BEYOND = {  # fields that change what is counted, and are not understood
     "zero_expert_num": "experts that do nothing",
     "per_layer_config": "a shape of each layer's own",
 }
-_BEYOND_FAMILIES = (  # whose layers are built in a way of their own
-    *(
-        "mamba",
-        "mamba2",
-        "falcon_mamba",
-        "recurrent_gemma",
-        "rwkv",
-        "xlstm",
-        "zamba",
-        "zamba2",
-        "jetmoe",
-        "phi4_multimodal",
-    ),
-    *(
-        "electra",
-        "bert",
-        "roberta",
-        "xlnet",
-        "whisper",
-        "bigbird_pegasus",
-        "modernbert-decoder",
-        "moshi",
-        "hrm_text",
-        "dory",
-    ),
-)
 
 
 @dataclass(frozen=True, slots=True)
@@ -94,9 +68,9 @@ def read(config: Mapping[str, Any], name: str, given: Mapping[str, int] | None =
     names = {**{k: keys[0] for k, keys in _SIZES.items()}, "head_dim": "head_dim", "kv_heads": "num_key_value_heads"}
     f = Fields(config, name, {names[k]: v for k, v in (given or {}).items() if k in names})
     blocks = f.get("hybrid_override_pattern", "layers_block_type")
-    f.require({k: v for k, v in _SIZES.items() if not (k == "layers" and blocks)})
-    if f.family in _BEYOND_FAMILIES:
+    if f.family in families.BEYOND:
         raise f.beyond("model_type", "that family")
+    f.require({k: v for k, v in _SIZES.items() if not (k == "layers" and blocks)})
     for key, what in _BEYOND.items():
         if f.get(key):
             raise f.beyond(key, what)
