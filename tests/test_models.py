@@ -210,7 +210,7 @@ def test_overrides_win_and_are_counted_with():
             "num_experts_per_tok = 9; it must be at most the 8 experts",
         ),
         ({"torch_dtype": "posit16"}, "torch_dtype = posit16"),
-        ({"kv_lora_rank": 512}, r"lacks qk_rope_head_dim \(qk_rope_head_dim\)"),
+        ({"kv_lora_rank": 512}, r"lacks a rotary key's size \(qk_rope_head_dim\)"),
     ],
 )
 def test_what_is_missing_impossible_or_not_understood_is_named(changes, message):

@@ -11,6 +11,7 @@ from dataclasses import dataclass, replace
 from typing import Any
 
 from cloudbandit.catalogue import families, mixers
+from cloudbandit.catalogue.attention import attention, heads
 from cloudbandit.catalogue.config_fields import Fields
 from cloudbandit.catalogue.feed_forward import Experts, experts, feed_forward, sparse_layers
 from cloudbandit.catalogue.layers import CacheLayers, WeightPart
@@ -77,7 +78,7 @@ def read(config: Mapping[str, Any], name: str, given: Mapping[str, int] | None =
     d, vocab = f.needed("d_model", *_SIZES["d_model"]), f.needed("vocab", *_SIZES["vocab"])
     layers = len(blocks) if isinstance(blocks, str | list) and not f.known(_SIZES["layers"][0]) else 0
     layers = layers or f.needed("layers", *_SIZES["layers"])
-    count, kv, dim = mixers.heads(f, d)
+    count, kv, dim = heads(f, d)
     mixture = experts(f)
     sums, where, keeps, encoder_layers = _sum(f, d, layers, mixture)
     if not f.tied():
@@ -134,7 +135,7 @@ def _sum(f: Fields, d: int, layers: int, mixture: Experts) -> _Sums:
         net = feed_forward(f, d, mixture, kind == EXPERTS_ALONE if separate else sparse[i], matrices)
         _add(sums, where, i, mlp=net.mlp, router=net.router, experts=net.experts, shared_experts=net.shared)
     if encoder_layers:
-        one = mixers.mixer(f, mixers.FULL, d, 0).attention + feed_forward(f, d, Experts(), False, matrices).mlp
+        one = attention(f, d, windowed=False)[0] + feed_forward(f, d, Experts(), False, matrices).mlp
         sums["encoder"], where["encoder"] = encoder_layers * one, [0]
     return sums, where, keeps, encoder_layers
 
