@@ -197,6 +197,13 @@ def test_the_cache_has_a_precision_of_its_own(more, cache):
     assert model.kv_bytes_per_token == 2 * 80 * 8 * 128 * PRECISIONS[cache].bytes
 
 
+@pytest.mark.parametrize("method", ["modelopt", "compressed-tensors"])
+def test_the_cache_alone_may_be_quantised(method):
+    quantized = {"quant_method": method, "quant_algo": None, "kv_cache_scheme": {"num_bits": 8}}
+    model = ModelSpec.from_config({**LLAMA, "quantization_config": quantized}, "70b")
+    assert (model.bytes_per_parameter, model.cache_precision) == (2.0, "fp8")
+
+
 def test_a_quantisation_beside_the_config_is_read(tmp_path):
     (tmp_path / "config.json").write_text(json.dumps(LLAMA))
     assert ModelSpec.load(tmp_path).precision in ("fp16", "bf16")
@@ -215,6 +222,7 @@ def test_a_quantisation_beside_the_config_is_read(tmp_path):
         {"quant_method": "modelopt", "quant_algo": "FP3"},
         {"quant_method": "torchao", "quant_type": "intx"},
         compressed({"targets": ["Linear"], "weights": {"num_bits": None, "type": "int"}}),
+        compressed(group(8, "float"), ignore=["re:(unclosed"]),
     ],
 )
 def test_an_unknown_format_is_refused_with_the_field(quantized):
@@ -233,6 +241,21 @@ def test_served_in_fp4_leaves_what_is_in_4_bit_floats():
     assert oss.served("fp4") == oss
     assert oss.weights_gib == pytest.approx(60.8, rel=0.02), "as published, 60.8 GiB"
     assert ModelSpec.from_config(LLAMA, "70b").served("fp4").precision == "nvfp4"
+
+
+@pytest.mark.parametrize(
+    ("quantized", "asked"),
+    [
+        ({"quant_method": "fp8", "modules_to_not_convert": ["self_attn"]}, "fp8"),
+        (compressed(group(4, "int", 32, activations=False), ignore=["re:.*self_attn.*"]), "int4"),
+        ({"quant_method": "modelopt", "quant_algo": "NVFP4", "ignore": ["*self_attn*"]}, "fp4"),
+    ],
+)
+def test_served_in_its_own_precision_a_checkpoint_stays_as_it_is(quantized, asked):
+    model = ModelSpec.from_config({**V3, "quantization_config": quantized}, "v3")
+    assert model.served(asked) == model
+    assert model.served("bf16").bytes_per_parameter == 2.0
+    assert model.served("int8").weights_bytes() > model.parameters
 
 
 @given(st.sampled_from(sorted(PRECISIONS)))

@@ -14,13 +14,16 @@ from typing import Any
 
 from cloudbandit.catalogue.layers import NOT_DECODING, Amount, CacheLayers, WeightPart
 from cloudbandit.catalogue.model_config import read
-from cloudbandit.catalogue.precision import FP4, FP16, PRECISIONS, find_precision
+from cloudbandit.catalogue.precision import FP4, FP16, PRECISIONS, Precision, find_precision
 from cloudbandit.core.errors import DataError
 
 GIB = 2**30
 _COUNTED = ("parameters", "active_parameters", "encoder_parameters", "bytes_per_parameter")
 _SHAPES = ("d_model", "layers", "heads", "vocab", "head_dim", "kv_heads")
 _NOT_LINEAR = ("embedding", "head", "router", "vision")
+_FP4_NAMES = ("mxfp4", "nvfp4")
+_ALIKE_BYTES = 0.1
+"""Formats nearer than this, in bytes a weight, differ in their scales alone."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -145,7 +148,7 @@ class ModelSpec:
     def precision(self) -> str:
         """The number format that most of the weights of its matrices are in, e.g. ``fp16``, ``fp8``, ``nvfp4``, ``int4``: what
         `cloudbandit.catalogue.gpus.GPU.check_precision` wants to know."""
-        return max(self._linear() or self.parts, key=lambda p: p.parameters).precision.name
+        return self._main_precision().name
 
     @property
     def compute(self) -> dict[str, float]:
@@ -188,7 +191,8 @@ class ModelSpec:
 
     def served(self, precision: str = "", cache_precision: str = "") -> ModelSpec:
         """The same model with the matrices of its layers in another precision, or its cache; embeddings, output matrix and
-        router stay. A checkpoint whose experts are in 4-bit floats is already what ``fp4`` asks for.
+        router stay. A checkpoint whose weights are mostly in it already, or in 4-bit floats where ``fp4`` is asked for, stays
+        as it is, with the parts it leaves in more bits.
 
         Raises:
             UnknownNameError: no precision is called so.
@@ -196,14 +200,16 @@ class ModelSpec:
         spec = replace(self, cache_precision=find_precision(cache_precision).name) if cache_precision else self
         if not precision:
             return spec
-        wanted = find_precision(precision)
-        if wanted.compute == FP4 and self.precision in ("mxfp4", "nvfp4"):
+        wanted, now = find_precision(precision), self._main_precision()
+        alike = wanted.compute == now.compute and abs(wanted.bytes - now.bytes) < _ALIKE_BYTES
+        if alike or (wanted.compute == FP4 and now.name in _FP4_NAMES):
             return spec
         parts = tuple(p if p.kind in _NOT_LINEAR else replace(p, precision=wanted) for p in self.parts)
         return replace(spec, parts=parts, bytes_per_parameter=sum(p.weights_bytes for p in parts) / self.parameters)
 
-    def _linear(self) -> list[WeightPart]:
-        return [p for p in self.parts if p.kind not in _NOT_LINEAR]
+    def _main_precision(self) -> Precision:
+        linear = [p for p in self.parts if p.kind not in _NOT_LINEAR]
+        return max(linear or self.parts, key=lambda p: p.parameters).precision
 
     @classmethod
     def from_config(cls, config: Mapping[str, Any], name: str = "", **overrides: Any) -> ModelSpec:

@@ -14,7 +14,7 @@ from typing import Any
 
 from cloudbandit.catalogue.config_fields import Fields
 from cloudbandit.catalogue.precision import FP16, PRECISIONS, Precision, find_precision, grouped
-from cloudbandit.core.errors import UnknownNameError
+from cloudbandit.core.errors import DataError, UnknownNameError
 
 _ALWAYS_16_BIT = ("embedding", "head", "router", "vision")
 _MODULES = {  # a part → modules that stand for it, under the names of several families
@@ -92,13 +92,17 @@ def precisions(f: Fields, layers: Mapping[str, Sequence[int]]) -> dict[str, Prec
 def cache_precision(f: Fields) -> Precision:
     """Of the key-value cache: 16 bits unless the checkpoint brings scales for another."""
     quantized = config_of(f)
-    scheme = quantized.get("kv_cache_scheme") or quantized.get("kv_cache_quant_algo")
+    scheme = _of_the_cache(quantized)
     bits = scheme.get("num_bits") if isinstance(scheme, Mapping) else None
     if bits == 8 or (isinstance(scheme, str) and "8" in scheme):
         return PRECISIONS["fp8"]
     if bits == 4 or (isinstance(scheme, str) and "4" in scheme):
         return PRECISIONS["nvfp4"]
     return PRECISIONS[FP16]
+
+
+def _of_the_cache(quantized: Mapping[str, Any]) -> Any:
+    return quantized.get("kv_cache_scheme") or quantized.get("kv_cache_quant_algo")
 
 
 def config_of(f: Fields) -> dict[str, Any]:
@@ -141,7 +145,12 @@ def _ignored(quantized: Mapping[str, Any]) -> list[str]:
 def _matches(pattern: str, name: str) -> bool:
     """As the producers write them: a regular expression after ``re:``, a glob, or whole components of the name."""
     if pattern.startswith("re:"):
-        return re.match(pattern[3:], name) is not None
+        try:
+            return re.match(pattern[3:], name) is not None
+        except re.error as error:
+            raise DataError(
+                f"quantization_config has the pattern {pattern!r}, which is no regular expression: {error}"
+            ) from None
     if "*" in pattern:
         return fnmatchcase(name, pattern) or fnmatchcase(name, f"{pattern}.*") or fnmatchcase(name, f"*.{pattern}")
     return f".{pattern}." in f".{name}."
@@ -215,6 +224,8 @@ def _whole(f: Fields, quantized: Mapping[str, Any]) -> Precision:
         if not isinstance(bits, int | float) or not 0 < bits <= 16:
             raise f.beyond("quantization_config", f"{method or 'a method'} with bits = {bits!r}")
         return grouped(float(bits), quantized.get("group_size") or quantized.get("q_group_size"))
+    if _of_the_cache(quantized) and method in ("", "modelopt", "compressed-tensors"):
+        return _sixteen_bit(f)  # the cache alone is quantised
     word = _spelled(quantized, method)
     if word is None:
         raise f.beyond("quantization_config", f"quant_method {method!r}")
