@@ -1,12 +1,13 @@
 """Models: parameters, caches and traffic read from a config, against transformers' counts, published figures and arithmetic."""
 
+import contextlib
 import json
 from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from cloudbandit.catalogue.layers import CacheLayers
@@ -259,3 +260,40 @@ def test_parameters_are_told_by_the_format_they_are_multiplied_in():
     by = v3.compute
     assert by["fp8"] > 0.9 * v3.active_parameters
     assert sum(by.values()) == pytest.approx(v3.active_parameters - 129_280 * 7168)
+
+
+def _spoilt(value):
+    """Places of a config, nested ones too, as paths."""
+    for key, inner in value.items():
+        yield (key,)
+        if isinstance(inner, dict):
+            yield from ((key, *rest) for rest in _spoilt(inner))
+
+
+PLACES = [(name, path) for name, config in sorted(CONFIGS.items()) for path in _spoilt(config)]
+JSON = st.recursive(
+    st.none()
+    | st.booleans()
+    | st.integers(-5, 300)
+    | st.floats()
+    | st.sampled_from(["", "silu", "full_attention", "x"]),
+    lambda inner: (
+        st.lists(inner, max_size=3)
+        | st.dictionaries(st.sampled_from(["bits", "weights", "num_heads"]), inner, max_size=2)
+    ),
+    max_leaves=4,
+)
+
+
+@settings(max_examples=100, deadline=None)
+@given(st.sampled_from(PLACES), JSON)
+def test_one_spoilt_field_is_refused_or_read_never_a_crash(place, value):
+    name, path = place
+    config = json.loads(json.dumps(CONFIGS[name]))
+    inner = config
+    for key in path[:-1]:
+        inner = inner[key]
+    inner[path[-1]] = value
+    with contextlib.suppress(DataError):
+        found = ModelSpec.from_config(config, name)
+        assert 0 < found.active_parameters <= found.parameters < float("inf")

@@ -44,11 +44,11 @@ def attention(f: Fields, d: int, *, windowed: bool) -> tuple[float, CacheLayers]
     weights = float(d * (queries + kv * dim + (0 if share_values else kv * value_dim) + count * value_dim))
     flops = 2.0 * count * (dim + value_dim)
     read, index_bytes = 0, 0.0
-    sparse = f.get("sparse_attention_config")
-    if isinstance(sparse, Mapping) and sparse.get("use_sparse_attention"):
-        index_dim = int(sparse.get("sparse_index_dim") or 0)
-        weights += d * index_dim * (int(sparse.get("sparse_num_index_heads") or 0) + 1)
-        read = int(sparse.get("sparse_topk_blocks") or 0) * int(sparse.get("sparse_block_size") or 0)
+    sparse = f.nested("sparse_attention_config")
+    if sparse and sparse.get("use_sparse_attention"):
+        index_dim = sparse.whole("sparse_index_dim")
+        weights += d * index_dim * (sparse.whole("sparse_num_index_heads") + 1)
+        read = sparse.whole("sparse_topk_blocks") * sparse.whole("sparse_block_size")
         index_bytes = 2.0 * index_dim
     return weights, CacheLayers(
         1,
@@ -72,7 +72,7 @@ def latent(f: Fields, d: int, layer: int) -> tuple[float, CacheLayers]:
     weights += d * (latent + rope) + latent * count * (plain + value) + count * value * d
     index_bytes, read = 0.0, 0
     index_heads, index_dim = f.whole("index_n_heads"), f.whole("index_head_dim")
-    types = f.get("indexer_types") or []
+    types = f.words("indexer_types")
     if index_heads and (layer >= len(types) or types[layer] == "full"):  # others share the choice of an earlier layer
         weights += rank * index_heads * index_dim + d * (index_dim + index_heads)
         index_bytes = index_dim + 4.0  # in FP8, with a scale
@@ -98,7 +98,7 @@ def compressed(f: Fields, d: int, layer: int) -> tuple[float, tuple[CacheLayers,
     groups, out_rank = f.needed("o_groups", "o_groups"), f.needed("o_lora_rank", "o_lora_rank")
     rates, types = f.get("compress_rates"), f.get("layer_types")
     if isinstance(rates, Mapping) and isinstance(types, list):
-        ratio = int(rates.get(types[layer]) or 0)
+        ratio = Fields(rates, f"{f.name} (compress_rates)").whole(str(types[layer]))
     else:
         ratios = f.numbers("compress_ratios")
         if layer >= len(ratios):

@@ -14,6 +14,8 @@ from cloudbandit.core.errors import DataError
 
 _FLAT = ("attn_config", "ffn_config")  # nested parts of MPT and DBRX
 _PLAIN = ("gelu", "relu", "quick_gelu", "xielu")
+_LARGEST = 10_000_000
+"""Of any size in a config; vocabularies are the largest, of some 300,000."""
 
 
 class Fields:
@@ -72,8 +74,8 @@ class Fields:
                 continue
             if isinstance(value, bool) or not isinstance(value, int | float) or not math.isfinite(value):
                 raise self.wrong(key, value, "it must be a whole number > 0")
-            if value < 0 or value != int(value):
-                raise self.wrong(key, value, "it must be a whole number > 0")
+            if not 0 < value <= _LARGEST or value != int(value):
+                raise self.wrong(key, value, f"it must be a whole number > 0 (and at most {_LARGEST:,})")
             return int(value)
         return 0
 
@@ -114,6 +116,18 @@ class Fields:
         if not isinstance(value, list | tuple) or not all(isinstance(v, int) for v in value):
             raise self.wrong(key, value, "it must be a list of whole numbers")
         return [int(v) for v in value]
+
+    def words(self, key: str) -> list[str]:
+        """A list of words; empty where there is none."""
+        value = self._c.get(key) or []
+        if not isinstance(value, list | tuple) or not all(isinstance(v, str) for v in value):
+            raise self.wrong(key, value, "it must be a list of words")
+        return list(value)
+
+    def nested(self, key: str) -> Fields | None:
+        """The fields of a group of its own, e.g. ``linear_attn_config``; None where there is none."""
+        value = self._c.get(key)
+        return Fields(value, f"{self.name} ({key})") if isinstance(value, Mapping) and value else None
 
     def gated(self) -> bool:
         """Whether the feed-forward network has a gate (three matrices, not two): said by its activation.

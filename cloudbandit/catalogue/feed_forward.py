@@ -60,9 +60,9 @@ def sparse_layers(f: Fields, layers: int) -> list[bool]:
     """Which layers hold experts, in a model that has some."""
     types = f.get("mlp_layer_types")
     if isinstance(types, list) and len(types) >= layers:
-        odd = next((t for t in types if t not in (*_SPARSE, "dense")), None)
-        if odd is not None:
-            raise f.beyond("mlp_layer_types", f"a layer of kind {odd!r}")
+        odd = [t for t in types if t not in (*_SPARSE, "dense")]
+        if odd:
+            raise f.beyond("mlp_layer_types", f"a layer of kind {odd[0]!r}")
         return [t in _SPARSE for t in types[:layers]]
     frequency = f.get("moe_layer_freq")
     if isinstance(frequency, list) and len(frequency) >= layers:

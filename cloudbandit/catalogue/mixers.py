@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
 from dataclasses import dataclass
 
 from cloudbandit.catalogue.attention import attention, compressed, latent
@@ -67,18 +66,18 @@ def _listed(f: Fields, layers: int) -> list[str] | None:
         value = f.get(key)
         if isinstance(value, list | str):
             words = [w for w in value if w != "|"]
-            odd = next((w for w in words if w not in _WORDS), None)
-            if odd is not None:
-                raise f.beyond(key, f"a layer of kind {odd!r}")
+            odd = [w for w in words if not isinstance(w, str) or w not in _WORDS]
+            if odd:
+                raise f.beyond(key, f"a layer of kind {odd[0]!r}")
             recurrent = MAMBA if f.whole("mamba_d_state", "ssm_state_size") else LINEAR
             return [recurrent if _WORDS[w] == LINEAR else _WORDS[w] for w in words]
     if f.get("hybrid_layer_pattern"):
         return [SLIDING if v else FULL for v in f.numbers("hybrid_layer_pattern")]
     if f.get("attn_type_list"):
         return [FULL if v else LINEAR for v in f.numbers("attn_type_list")]
-    linear = f.get("linear_attn_config")
-    if isinstance(linear, Mapping):
-        full = set(linear.get("full_attn_layers") or [])  # counted from 1
+    linear = f.nested("linear_attn_config")
+    if linear:
+        full = set(linear.numbers("full_attn_layers"))  # counted from 1
         return [FULL if i + 1 in full else LINEAR for i in range(layers)]
     for key, others in (("full_attn_idxs", CONV), ("attn_layer_indices", MAMBA)):
         if f.known(key):

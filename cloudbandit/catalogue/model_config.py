@@ -35,6 +35,8 @@ _BEYOND = {  # fields that change what is counted, and are not understood
     "per_layer_config": "a shape of each layer's own",
 }
 
+_MOST_LAYERS = 10_000
+
 
 @dataclass(frozen=True, slots=True)
 class Architecture:
@@ -78,6 +80,8 @@ def read(config: Mapping[str, Any], name: str, given: Mapping[str, int] | None =
     d, vocab = f.needed("d_model", *_SIZES["d_model"]), f.needed("vocab", *_SIZES["vocab"])
     layers = len(blocks) if isinstance(blocks, str | list) and not f.known(_SIZES["layers"][0]) else 0
     layers = layers or f.needed("layers", *_SIZES["layers"])
+    if layers > _MOST_LAYERS:
+        raise f.wrong(_SIZES["layers"][0], layers, f"it must be at most {_MOST_LAYERS:,}")
     count, kv, dim = heads(f, d)
     mixture = experts(f)
     sums, where, keeps, encoder_layers = _sum(f, d, layers, mixture)
@@ -164,7 +168,7 @@ def _see(f: Fields, config: Mapping[str, Any], d: int, sums: dict[str, float]) -
     gated = any("silu" in str(v.get(k)) for k in ("hidden_act", "hidden_activation")) or v.family.startswith("gemma4")
     merged = width * (v.whole("spatial_merge_size") or 1) ** 2
     projection = merged * d + (merged * merged if merged > width else 0)
-    mergers = 1 + len(v.get("deepstack_visual_indexes") or [])
+    mergers = 1 + len(v.numbers("deepstack_visual_indexes"))
     patch = 3 * v.whole("patch_size") ** 2 * (v.whole("temporal_patch_size") or 1) * width
     sums["vision"] = float(depth * (4 * width**2 + (3 if gated else 2) * width * inner) + mergers * projection + patch)
     f.notes.append("the vision tower is counted by its usual shape; what images cost to read is not predicted")

@@ -6,8 +6,6 @@ Each function answers the parameters of one layer and the bytes of its state. St
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-
 from cloudbandit.catalogue.attention import heads
 from cloudbandit.catalogue.config_fields import Fields
 
@@ -26,9 +24,9 @@ def linear_attention(f: Fields, d: int) -> tuple[float, float]:
     """
     if f.whole("linear_num_value_heads"):
         return _gated_delta(f, d)
-    given = f.get("linear_attn_config")
-    if isinstance(given, Mapping):
-        count, dim, kernel = (int(given.get(k) or 0) for k in ("num_heads", "head_dim", "short_conv_kernel_size"))
+    given = f.nested("linear_attn_config")
+    if given:
+        count, dim, kernel = (given.needed(k, k) for k in ("num_heads", "head_dim", "short_conv_kernel_size"))
         return _kimi_delta(d, count, dim, kernel)
     if f.whole("linear_num_heads"):
         count, dim, kernel = (f.whole(f"linear_{k}") for k in ("num_heads", "head_dim", "conv_kernel_dim"))
