@@ -117,6 +117,13 @@ class Fields:
             raise self.wrong(key, value, "it must be a list of whole numbers")
         return [int(v) for v in value]
 
+    def factor(self, key: str, default: float) -> float:
+        """A number > 0 and ≤ 1000, or the default where it is not set."""
+        value = self._c.get(key) or default
+        if isinstance(value, bool) or not isinstance(value, int | float) or not 0 < value <= 1000:
+            raise self.wrong(key, value, "it must be a number > 0")
+        return float(value)
+
     def words(self, key: str) -> list[str]:
         """A list of words; empty where there is none."""
         value = self._c.get(key) or []

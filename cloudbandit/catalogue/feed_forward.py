@@ -97,7 +97,7 @@ def dense_width(f: Fields, d_model: int) -> int:
         width = f.whole("shared_intermediate_size") or width
     if f.get("block_auto_adjust_ff_dim"):  # LFM2
         multiple = f.whole("block_multiple_of") or 1
-        width = -(-int(2 * width / 3 * float(f.get("block_ffn_dim_multiplier") or 1)) // multiple) * multiple
+        width = -(-int(2 * width / 3 * f.factor("block_ffn_dim_multiplier", 1.0)) // multiple) * multiple
     if f.family == "qwen":  # the first Qwen names gate and up together
         width //= 2
     return width or d_model * (f.whole("expansion_ratio") or 4)

@@ -164,7 +164,7 @@ def _see(f: Fields, config: Mapping[str, Any], d: int, sums: dict[str, float]) -
     if not (width and depth):
         f.notes.append("the vision tower is not counted: its size is not in vision_config")
         return
-    inner = v.whole("intermediate_size", "vt_intermediate_size") or int(width * float(v.get("mlp_ratio") or 4))
+    inner = v.whole("intermediate_size", "vt_intermediate_size") or int(width * v.factor("mlp_ratio", 4.0))
     gated = any("silu" in str(v.get(k)) for k in ("hidden_act", "hidden_activation")) or v.family.startswith("gemma4")
     merged = width * (v.whole("spatial_merge_size") or 1) ** 2
     projection = merged * d + (merged * merged if merged > width else 0)
