@@ -102,7 +102,7 @@ def _by_rule(f: Fields, layers: int) -> list[str]:
     if isinstance(pattern, str):
         return [FULL if pattern[i % len(pattern)] == "G" or i == layers - 1 else SLIDING for i in range(layers)]
     if pattern:
-        every = f.whole("sliding_window_pattern", "_sliding_window_pattern")
+        every = f.needed("the windows", "sliding_window_pattern", "_sliding_window_pattern")
         return [SLIDING if (i + 1) % every else FULL for i in range(layers)]
     first = f.whole("max_window_layers") if f.family.startswith("qwen") else 0
     return [FULL] * first + [SLIDING] * (layers - first)
