@@ -123,7 +123,7 @@ TABLE = {
     "params": {"n": "int", "x*": {"type": "float", "arm": "a"}, "on": "bool", "c": "choice"},
     "metrics": {"cost_usd": {"column": "cost", "unit": "USD"}, "failure_rate": "fail"},
     "spent": {"usd": "cost", "seconds": "s"},
-    "status": {"column": "status", "ok": ["ok"], "timeout": "T*", "otherwise": "failed", "reason": "c"},
+    "status": {"column": "status", "ok": ["ok"], "timeout": "T*", "otherwise": "failed", "reason": "status"},
     "replay": {"repeats": "mean", "missing": "exclude", "failed_seconds": 600},
     "facts": {"price_usd_per_h": "s"},
 }

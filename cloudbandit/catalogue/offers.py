@@ -143,7 +143,7 @@ def serving_offers(offers: Iterable[Offer], gpus: dict[str, GPU] | None = None) 
 
 def lacking_gib(model: ModelSpec, profile: Profile, tokens: float) -> float:
     """By how many GiB an engine is too small: for the weights and the KV cache of one request of so many tokens; ≤ 0: it fits."""
-    return model.weights_gib + tokens * model.kv_bytes_per_token / GIB - USABLE_MEMORY * profile.memory_gib
+    return model.weights_gib + model.cache_bytes(tokens) / GIB - USABLE_MEMORY * profile.memory_gib
 
 
 def fitting(model: ModelSpec, offers: Iterable[ServingOffer], tokens: float) -> list[ServingOffer]:
@@ -158,10 +158,11 @@ def fitting(model: ModelSpec, offers: Iterable[ServingOffer], tokens: float) -> 
     fits = [o for o in offers if lacking_gib(model, o.profile, tokens) <= 0]
     if not fits:
         largest = min(offers, key=lambda o: lacking_gib(model, o.profile, tokens))
+        lacks = lacking_gib(model, largest.profile, tokens)
         raise NoOfferError(
             f"{model.name} is too large for every offer: its weights take {model.weights_gib:.1f} GiB, and the roomiest, "
             f"{largest.name} ({largest.profile}, {USABLE_MEMORY:.0%} of {largest.profile.memory_gib:g} GiB usable), lacks "
-            f"{lacking_gib(model, largest.profile, tokens):.1f} GiB. Cure: offer larger machines, or serve it with fewer bytes "
-            "per parameter"
+            f"{lacks:.1f} GiB, {lacks / largest.profile.gpus:.1f} per GPU. Cure: offer larger machines, or serve it with fewer "
+            "bytes per parameter"
         )
     return fits
