@@ -1,0 +1,279 @@
+"""What a deployment serves: times and throughput of a model on GPUs with an engine, by the formula, with how wrong it may be.
+
+The constants and errors are data (``data/serving/constants.json``), made by ``benchmarks/fit_serving.py`` from measured
+points; a first answer trains nothing. Measurements of the same model, given with the question, correct it at once.
+"""
+
+from __future__ import annotations
+
+import json
+import math
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field, replace
+from functools import lru_cache
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from cloudbandit.catalogue.gpus import GPU
+from cloudbandit.catalogue.models import GIB, ModelSpec
+from cloudbandit.catalogue.offers import USABLE_MEMORY
+from cloudbandit.core.bundled import bundled
+from cloudbandit.core.errors import DataError, UsageError
+from cloudbandit.surrogate.constants import Constants
+from cloudbandit.surrogate.errors import METRICS, Errors
+from cloudbandit.surrogate.formula import BYTES, ENGINES, Columns, Floats
+
+LOW, HIGH = 0.1, 0.9
+"""Ends of an interval."""
+_COMPUTED_IN = {"bf16": 0, "int8": 1, "fp8": 1, "int4": 0, "fp4": 2}
+_ALIASES = {
+    "fp16": "bf16",
+    "float16": "bf16",
+    "bfloat16": "bf16",
+    "nvfp4": "fp4",
+    "mxfp4": "fp4",
+    "awq": "int4",
+    "gptq": "int4",
+}
+TIMES = (*METRICS, "e2e_p50_ms", "output_tok_per_s")
+
+
+@dataclass(frozen=True, slots=True)
+class Deployment:
+    """One engine: a model on ``gpus`` GPUs of one part.
+
+    Args:
+        engine: ``vllm``, ``sglang``, ``trtllm``, or another one.
+        precision: of the weights: ``bf16``, ``fp8``, ``fp4``, ``int8``, ``int4``, and their common other names.
+        input_tokens, output_tokens: means over requests.
+    """
+
+    model: ModelSpec
+    gpu: GPU
+    gpus: int
+    engine: str
+    precision: str
+    input_tokens: float
+    output_tokens: float
+
+    @property
+    def weights_gib(self) -> float:
+        return self.model.parameters * BYTES[plain_precision(self.precision)] / GIB
+
+    @property
+    def cache_bytes_per_token(self) -> float:
+        """At the mean context of a request."""
+        wide = 2.0 if plain_precision(self.precision) == "bf16" else 1.0
+        return cache_elements(self.model, self.input_tokens + self.output_tokens / 2) * wide
+
+    @property
+    def free_gib(self) -> float:
+        """For the cache; below 0 the weights do not fit."""
+        return USABLE_MEMORY * self.gpus * self.gpu.memory_gib - self.weights_gib
+
+    @property
+    def capacity(self) -> float:
+        """Requests whose cache fits, by their mean context."""
+        tokens = self.input_tokens + self.output_tokens / 2
+        return max(0.0, self.free_gib * GIB / (self.cache_bytes_per_token * tokens))
+
+    @property
+    def label(self) -> tuple[str, str, int, str, str]:
+        """What measurements of one deployment share."""
+        return self.model.name, self.gpu.part, self.gpus, self.engine, plain_precision(self.precision)
+
+
+@dataclass(frozen=True, slots=True)
+class Estimate:
+    """A median and the ends of an 80 % interval."""
+
+    median: float
+    low: float
+    high: float
+
+
+@dataclass(frozen=True, slots=True)
+class Measured:
+    """What was measured of a deployment: users and times in ms."""
+
+    deployment: Deployment
+    users: float
+    metrics: Mapping[str, float]
+
+
+def plain_precision(name: str) -> str:
+    """The precision meant.
+
+    Raises:
+        UsageError: nobody knows it.
+    """
+    text = name.strip().lower()
+    text = _ALIASES.get(text, text)
+    if text not in BYTES:
+        raise UsageError(f"the precision {name!r} is unknown; allowed: {', '.join((*BYTES, *_ALIASES))}")
+    return text
+
+
+def cache_elements(model: ModelSpec, context: float) -> float:
+    """Of one token in all layers, on average over a context of so many tokens."""
+    return model.kv_bytes_per_token / 2.0
+
+
+def columns_of(rows: Sequence[tuple[Deployment, float]]) -> Columns:
+    """Arrays for the formula from (deployment, users)."""
+    facts: dict[str, list[float]] = {name: [] for name in Columns.__dataclass_fields__}
+    for d, users in rows:
+        m, precision = d.model, plain_precision(d.precision)
+        active = m.active_parameters or m.parameters
+        values = {
+            "total": m.parameters,
+            "active": active,
+            "moe": float(active < 0.95 * m.parameters),
+            "layers": m.layers,
+            "width": m.d_model,
+            "cache_elements": cache_elements(m, d.input_tokens + d.output_tokens / 2),
+            "weight_bytes": BYTES[precision],
+            "cache_bytes": 2.0 if precision == "bf16" else 1.0,
+            "gpus": d.gpus,
+            "bandwidth": d.gpu.bandwidth_gb_per_s * 1e9,
+            "flops": flops(d.gpu, precision),
+            "link": d.gpu.link_gb_per_s * 1e9,
+            "inputs": d.input_tokens,
+            "outputs": d.output_tokens,
+            "users": users,
+            "capacity": d.capacity,
+            "engine": ENGINES.index(d.engine) if d.engine in ENGINES else -1,
+            "low_precision": _COMPUTED_IN[precision],
+        }
+        for name, value in values.items():
+            facts[name].append(float(value))
+    whole = ("engine", "low_precision")
+    return Columns(**{k: np.array(v, np.int64 if k in whole else float) for k, v in facts.items()})
+
+
+def flops(gpu: GPU, precision: str) -> float:
+    """Operations per second that one GPU computes with; where it has no rate for a precision, the next wider one's."""
+    rates = {"fp4": getattr(gpu, "fp4_dense_tflops", None), "fp8": getattr(gpu, "fp8_dense_tflops", None)}
+    order = {"fp4": ("fp4", "fp8"), "fp8": ("fp8",), "int8": ("fp8",)}.get(precision, ())
+    known = next((rates[p] for p in order if rates[p]), None)
+    return 1e12 * (known or gpu.fp16_dense_tflops)
+
+
+@dataclass(frozen=True)
+class Serving:
+    """The formula with its constants and errors.
+
+    Args:
+        seen: what was measured: ``models``, ``gpus``, ``engines`` → names.
+    """
+
+    constants: Constants
+    errors: Errors
+    seen: Mapping[str, frozenset[str]] = field(default_factory=dict)
+
+    @classmethod
+    def load(cls, path: Path) -> Serving:
+        """Constants as written by `to_dict`.
+
+        Raises:
+            DataError: the file is no such thing.
+        """
+        try:
+            data = json.loads(path.read_text(encoding="utf-8"))
+            constants = Constants(data["step"], data["first"])
+            seen = {k: frozenset(v) for k, v in data["seen"].items()}
+            return cls(constants, Errors.from_dict(data["errors"]), seen)
+        except (OSError, ValueError, KeyError, TypeError) as error:
+            raise DataError(f"{path} holds no constants of the formula: {error!r}") from error
+
+    def to_dict(self) -> dict[str, Any]:
+        """JSON-able; `load` undoes it."""
+        return {
+            "step": {k: float(f"{v:.6g}") for k, v in self.constants.step.items()},
+            "first": {k: float(f"{v:.6g}") for k, v in self.constants.first.items()},
+            "errors": self.errors.to_dict(),
+            "seen": {k: sorted(v) for k, v in self.seen.items()},
+        }
+
+    def new_levels(self, d: Deployment) -> list[str]:
+        """Which of GPU and engine nobody measured."""
+        known = {"gpu": d.gpu.part in self.seen.get("gpus", ()), "engine": d.engine in self.seen.get("engines", ())}
+        return [level for level, is_known in known.items() if not is_known]
+
+    def predict(
+        self, rows: Sequence[tuple[Deployment, float]], measured: Sequence[Measured] = ()
+    ) -> list[dict[str, Estimate]]:
+        """Times in ms and output tokens per second of a closed loop, for each (deployment, users).
+
+        Args:
+            measured: of the same model; each corrects what is near it most.
+
+        Raises:
+            DataError: a deployment cannot hold its weights; the message says by how many GiB per GPU.
+        """
+        for d, _ in rows:
+            if d.capacity < 1:
+                raise DataError(lacking(d))
+        c = columns_of(rows)
+        logs = np.column_stack(self.constants.log_times_ms(c))
+        shift, share = self._corrected(rows, measured)
+        logs = logs + shift
+        spread = np.array([self.errors.widened(self.new_levels(d)) for d, _ in rows]) * share
+        pairs = self.errors.pairs[None, :, :] * spread[:, None, :]  # (N, M, 2)
+        drawn = np.exp(logs[:, None, :] + pairs)
+        return [_estimates(np.exp(logs[i]), drawn[i], d.output_tokens, users) for i, (d, users) in enumerate(rows)]
+
+    def _corrected(
+        self, rows: Sequence[tuple[Deployment, float]], measured: Sequence[Measured]
+    ) -> tuple[Floats, Floats]:
+        if not measured:
+            return np.zeros((len(rows), 2)), np.ones((len(rows), 2))
+        known = [(m.deployment, m.users) for m in measured]
+        values = np.array([[m.metrics.get(name, np.nan) for name in METRICS] for m in measured], float)
+        told = np.log(values) - np.column_stack(self.constants.log_times_ms(columns_of(known)))
+        labels = [d.label for d, _ in rows]
+        return self.errors.corrected(labels, _where(rows), [d.label for d, _ in known], _where(known), told)
+
+
+def lacking(d: Deployment) -> str:
+    """Why a deployment cannot serve a single request."""
+    tokens = d.input_tokens + d.output_tokens / 2
+    missing = d.cache_bytes_per_token * tokens / GIB - d.free_gib
+    return (
+        f"{d.model.name} does not fit on {d.gpus} × {d.gpu.part} in {d.precision}: its weights take {d.weights_gib:.1f} GiB, and "
+        f"{max(missing, 0.01) / d.gpus:.1f} GiB per GPU are lacking for one request. Cure: more or larger GPUs, or fewer bits"
+    )
+
+
+def _where(rows: Sequence[tuple[Deployment, float]]) -> Floats:
+    out: Floats = np.log(np.array([[users, d.input_tokens, d.output_tokens] for d, users in rows], float))
+    return out
+
+
+def _estimates(middle: Floats, drawn: Floats, outputs: float, users: float) -> dict[str, Estimate]:
+    out = {}
+    for k, name in enumerate(METRICS):
+        low, high = np.quantile(drawn[:, k], [LOW, HIGH])
+        out[name] = Estimate(float(middle[k]), float(low), float(high))
+    e2e = drawn[:, 1] + drawn[:, 0] * max(outputs - 1, 0)
+    typical = float(middle[1] + middle[0] * max(outputs - 1, 0))
+    low, high = np.quantile(e2e, [LOW, HIGH])
+    out["e2e_p50_ms"] = Estimate(typical, float(low), float(high))
+    rate = users * outputs * 1e3  # Little's law: each user has one request in flight
+    out["output_tok_per_s"] = Estimate(rate / typical, float(rate / high), float(rate / low))
+    return {name: replace(e, low=min(e.low, e.median), high=max(e.high, e.median)) for name, e in out.items()}
+
+
+@lru_cache(maxsize=1)
+def bundled_serving() -> Serving:
+    """The constants that come with the package."""
+    return Serving.load(bundled() / "serving" / "constants.json")
+
+
+def users_of(requests_per_s: float, e2e_s: float) -> float:
+    """Concurrent users of so many requests per second (Little's law: L = λ·W)."""
+    if not (math.isfinite(requests_per_s) and requests_per_s > 0 and math.isfinite(e2e_s) and e2e_s > 0):
+        raise UsageError(f"requests/s and seconds must be > 0, got {requests_per_s!r} and {e2e_s!r}")
+    return requests_per_s * e2e_s
