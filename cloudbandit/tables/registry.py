@@ -85,6 +85,17 @@ DATASETS: Mapping[str, Dataset] = {
             "Lazuka, Parnell, Anghel, Pozidis: Search-based Methods for Multi-Cloud Configuration. IEEE CLOUD 2022",
             table=True,
         ),
+        Dataset(
+            "silicon",
+            "silicon",
+            "silicon_sample.csv",
+            "https://raw.githubusercontent.com/ai-dynamo/aiconfigurator/095f58a51c4ca8e61b66ec108d86f223f8d559ce/"
+            "aic-core/src/aiconfigurator_core/systems/silicon_sample.csv",
+            "095f58a51c4ca8e61b66ec108d86f223f8d559ce",
+            "4240bfaf555b6f8b2c62512074e5efbb7791cdbb0344b068408f397588499adb",
+            "Apache-2.0",
+            "ai-dynamo/aiconfigurator: silicon_sample.csv, as in aiconfigurator-core 0.12.0. NVIDIA 2026",
+        ),
         *(
             # The artifact's own layout is not known here, so there is no address of single files to download.
             Dataset(
