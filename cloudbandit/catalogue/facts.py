@@ -20,8 +20,10 @@ def facts(offer: Offer, gpus: dict[str, GPU] | None = None) -> Mapping[str, floa
         gpu = find_gpu(offer.accelerator, gpus)
     except UnknownNameError:
         return known
+    rates = {"fp8": gpu.fp8_dense_tflops, "fp4": gpu.fp4_dense_tflops}
     return {
         **known,
+        **{f"accelerator_{name}_dense_tflops": rate for name, rate in rates.items() if rate is not None},
         "accelerator": gpu.part,
         "architecture": gpu.architecture,
         "compute_capability": gpu.compute_capability,

@@ -12,7 +12,7 @@ import threading
 from collections.abc import Sequence
 from typing import NoReturn
 
-from cloudbandit.cli import compare, live, recommend, replay, stores, tables
+from cloudbandit.cli import predict, compare, live, recommend, replay, stores, tables
 from cloudbandit.cli.common import app, err
 from cloudbandit.core.errors import CloudBanditError
 

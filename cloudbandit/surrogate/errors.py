@@ -139,7 +139,7 @@ def learn(
     return Errors(
         np.vstack(kept),
         added,
-        _parts(np.clip(residuals, low, high), families, np.asarray([str(d) for d in deployments])),
+        _parts(np.clip(residuals, low, high), of, np.asarray([str(d) for d in deployments])),
     )
 
 
@@ -150,7 +150,7 @@ def _spread(errors: Floats) -> Floats:
     return out
 
 
-def _parts(errors: Floats, families: Any, deployments: Any) -> dict[str, Floats]:
+def _parts(errors: Floats, families: NDArray[Any], deployments: NDArray[Any]) -> dict[str, Floats]:
     """Variances between families, between deployments of one, between points of one; every family counts alike."""
     means, inner, points = [], [], []
     for f in np.unique(families):

@@ -1,19 +1,20 @@
 """What arithmetic says of a batch on a GPU, with a few constants that measurements teach: one step, and the first token.
 
-One step of a batch of B requests on n GPUs takes, in seconds,
+One step of a batch on n GPUs takes, in seconds,
 
-    T = W/(bw·n·e_b) + K/(bw·n·e_k) + 2·A·B/(F·n·e_c) + x·B·P/out + C/(link·e_l) + L·(o + c·log2 n + m·[MoE])
+    T = W/(bw·n·e_b) + K/(bw·n·e_k) + C/(F·n·e_c) + x·B·P/(F·n·e_p·out) + X/(link·e_l) + L·(o + c·log2 n + m·[MoE])
 
-W: bytes of the weights that the batch touches (of a mixture of experts, T·(1 − (1 − A/T)^(B^0.86)) parameters); K: bytes of
-cache that are read; A, T: active and all parameters; F: operations per second at the precision; P = 2·A·in/(F·n·e_p): a
-prompt's prefill, x·B·P/out of which falls into each step; C: bytes that the layers exchange, two all-reduces a layer within a
-machine, expert exchange beyond eight GPUs; L: layers. The first token takes
+W, K: bytes of weights and of cache that the step reads (a mixture of experts reads those that its batch picks); C: operations
+of the step; P: operations of a prompt, B/out of which fall into each step; X: bytes that the layers exchange, two all-reduces
+a layer within a machine, tokens to experts beyond eight GPUs; F: operations per second at the precision; L: layers. The first
+token takes
 
-    P' + k + d·(B − 1)·P' + u·T,    P' = (2·A·in + a·attention)/(F·n·e) + C'/(link·e_l') + L·o'
+    P' + k + d·(B − 1)·P' + u·T + w·waiting,    P' = (P₁ + a·P₂)/(F·n·e) + X'/(link·e_l') + L·o'
 
-The term in d is the queue at the start of a closed loop, when all users send at once. Where the cache holds fewer requests
-than there are users, the others wait: w times what a request takes, for each batch before theirs. Constants are learned on a
-log scale (`constants`), and carry an error (`serving`)."""
+P₁, P₂: operations of the prompt's matrices and of its attention. The term in d is the queue at the start of a closed loop,
+when all users send at once. Where the cache holds fewer requests than there are users, the others wait for each batch before
+theirs. Constants are learned on a log scale (`constants`), and carry an error (`errors`).
+"""
 
 from __future__ import annotations
 
@@ -24,14 +25,11 @@ from typing import Any
 import numpy as np
 
 Floats = np.ndarray[Any, np.dtype[np.float64]]
+Integers = np.ndarray[Any, np.dtype[np.int64]]
 
 ENGINES = ("trtllm", "vllm", "sglang")
 """Engines with constants of their own; another one has the mean of theirs, and a wider interval."""
-PRECISIONS = ("bf16", "int8", "int4", "fp8", "fp4")
-BYTES = {"bf16": 2.0, "int8": 1.0, "int4": 0.53, "fp8": 1.0, "fp4": 0.5625}
-"""Per parameter, scales of blocks included."""
 _WITHIN_A_MACHINE = 8
-_TOUCHED = 0.86
 
 
 @dataclass(frozen=True)
@@ -39,25 +37,24 @@ class Columns:
     """Rows to predict for, one array of length N per fact.
 
     Args:
-        total, active: parameters. moe: 1 for a mixture of experts.
-        layers, width: of the decoder.
-        cache_elements: of one token, all layers, at the mean context of a request.
-        weight_bytes, cache_bytes: per parameter and per cache element.
+        read_weights, read_cache: bytes that a step of the running batch reads.
+        step_operations, prompt_operations, attention_operations: of a step; of a prompt's matrices, and of its attention.
+        moe: 1 for a mixture of experts. layers, width: of the decoder.
         gpus, bandwidth, flops, link: number; bytes/s, operations/s at the precision, and bytes/s to another GPU, each of one GPU.
         inputs, outputs: tokens of a request. users: in a closed loop.
-        capacity: requests whose cache fits.
+        running, capacity: requests in the batch; requests whose cache fits.
         engine: position in `ENGINES`, −1: another one.
-        low_precision: 0: 16 bits, 1: 8 bits, 2: 4 bits are computed with.
+        computed_in: 0: 16 bits, 1: 8 bits, 2: 4 bits.
     """
 
-    total: Floats
-    active: Floats
+    read_weights: Floats
+    read_cache: Floats
+    step_operations: Floats
+    prompt_operations: Floats
+    attention_operations: Floats
     moe: Floats
     layers: Floats
     width: Floats
-    cache_elements: Floats
-    weight_bytes: Floats
-    cache_bytes: Floats
     gpus: Floats
     bandwidth: Floats
     flops: Floats
@@ -65,20 +62,16 @@ class Columns:
     inputs: Floats
     outputs: Floats
     users: Floats
+    running: Floats
     capacity: Floats
-    engine: np.ndarray[Any, np.dtype[np.int64]]
-    low_precision: np.ndarray[Any, np.dtype[np.int64]]
+    engine: Integers
+    computed_in: Integers
 
     def __len__(self) -> int:
-        return len(self.total)
+        return len(self.users)
 
     def __getitem__(self, rows: Any) -> Columns:
         return Columns(**{f.name: getattr(self, f.name)[rows] for f in fields(self)})
-
-    @property
-    def running(self) -> Floats:
-        """Requests in the batch."""
-        return np.maximum(1.0, np.minimum(self.users, self.capacity))
 
     def exchanged_bytes(self, tokens: Floats) -> Floats:
         """What the layers exchange for so many tokens, (N,): ring all-reduces of 16-bit activations within a machine; beyond it
@@ -92,7 +85,7 @@ STEP_START: Mapping[str, float] = {
     "e_b_trtllm": 0.72,
     "e_b_vllm": 0.61,
     "e_b_sglang": 0.56,
-    "e_k": 0.8,
+    "e_k": 0.5,
     "o_trtllm": 13e-6,
     "o_vllm": 12e-6,
     "o_sglang": 18e-6,
@@ -117,39 +110,33 @@ FIRST_START: Mapping[str, float] = {
     "u": 1.8,
     "a": 1.0,
     "e_l'": 0.33,
-    "w": 0.3,
+    "w": 0.9,
 }
 """Constants of the first token."""
 
 
-def _of_engine(v: Mapping[str, float], stem: str, engine: np.ndarray[Any, Any]) -> Floats:
+def _of_engine(v: Mapping[str, float], stem: str, engine: Integers) -> Floats:
     known = np.array([v[f"{stem}_{name}"] for name in ENGINES])
-    return np.append(known, np.exp(np.log(known).mean()))[engine]
+    return np.asarray(np.append(known, np.exp(np.log(known).mean()))[engine])
 
 
 def step_s(v: Mapping[str, float], c: Columns) -> Floats:
     """Seconds of one step, (N,)."""
-    running = c.running
-    touched = np.where(c.moe > 0, 1 - (1 - np.minimum(c.active / c.total, 1.0)) ** (running**_TOUCHED), 1.0)
     bandwidth, flops = c.bandwidth * c.gpus, c.flops * c.gpus
-    weights = c.total * c.weight_bytes * touched / (bandwidth * _of_engine(v, "e_b", c.engine))
-    cache = running * (c.inputs + c.outputs / 2) * c.cache_elements * c.cache_bytes / (bandwidth * v["e_k"])
-    compute = 2 * c.active * running / (flops * v["e_c"])
-    prefill = v["x"] * running * 2 * c.active * c.inputs / (flops * v["e_p"]) / c.outputs
-    tokens = running * (1 + c.inputs / c.outputs)
-    exchange = c.exchanged_bytes(tokens) / (c.link * v["e_l"])
+    weights = c.read_weights / (bandwidth * _of_engine(v, "e_b", c.engine))
+    cache = c.read_cache / (bandwidth * v["e_k"])
+    compute = c.step_operations / (flops * v["e_c"])
+    prefill = v["x"] * c.running * c.prompt_operations / (flops * v["e_p"]) / c.outputs
+    exchange = c.exchanged_bytes(c.running * (1 + c.inputs / c.outputs)) / (c.link * v["e_l"])
     overhead = c.layers * (_of_engine(v, "o", c.engine) + v["c"] * np.log2(c.gpus) + v["m"] * c.moe)
-    out: Floats = weights + cache + compute + prefill + exchange + overhead
-    return out
+    return np.asarray(weights + cache + compute + prefill + exchange + overhead)
 
 
 def first_token_s(v: Mapping[str, float], c: Columns, step: Floats) -> Floats:
     """Seconds to the first token, (N,), given those of a step."""
-    efficiency = np.array([v["e_16"], v["e_8"], v["e_4"]])[c.low_precision] * np.where(c.moe > 0, v["e_moe"], 1.0)
-    operations = 2 * c.active * c.inputs + v["a"] * 2 * c.layers * c.width * c.inputs**2
-    alone = operations / (c.flops * c.gpus * efficiency)
+    efficiency = np.array([v["e_16"], v["e_8"], v["e_4"]])[c.computed_in] * np.where(c.moe > 0, v["e_moe"], 1.0)
+    alone = (c.prompt_operations + v["a"] * c.attention_operations) / (c.flops * c.gpus * efficiency)
     alone = alone + c.exchanged_bytes(c.inputs) / (c.link * v["e_l'"]) + c.layers * v["o'"]
     served = alone + _of_engine(v, "k", c.engine) + v["d"] * (c.running - 1) * alone + v["u"] * step
     waiting = np.maximum(0.0, c.users / np.maximum(c.capacity, 1.0) - 1.0) * (alone + c.outputs * step)
-    out: Floats = served + v["w"] * waiting
-    return out
+    return np.asarray(served + v["w"] * waiting)

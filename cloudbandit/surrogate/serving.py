@@ -19,24 +19,17 @@ import numpy as np
 from cloudbandit.catalogue.gpus import GPU
 from cloudbandit.catalogue.models import GIB, ModelSpec
 from cloudbandit.catalogue.offers import USABLE_MEMORY
+from cloudbandit.catalogue.precision import find_precision
 from cloudbandit.core.bundled import bundled
 from cloudbandit.core.errors import DataError, UsageError
 from cloudbandit.surrogate.constants import Constants
 from cloudbandit.surrogate.errors import METRICS, Errors
-from cloudbandit.surrogate.formula import BYTES, ENGINES, Columns, Floats
+from cloudbandit.surrogate.formula import ENGINES, Columns, Floats
 
 LOW, HIGH = 0.1, 0.9
 """Ends of an interval."""
-_COMPUTED_IN = {"bf16": 0, "int8": 1, "fp8": 1, "int4": 0, "fp4": 2}
-_ALIASES = {
-    "fp16": "bf16",
-    "float16": "bf16",
-    "bfloat16": "bf16",
-    "nvfp4": "fp4",
-    "mxfp4": "fp4",
-    "awq": "int4",
-    "gptq": "int4",
-}
+_COMPUTED_AS = {"mxfp4": "fp8"}  # weights alone are so small; today's kernels multiply them at the speed of 8 bits
+_COMPUTED_IN = {"fp16": 0, "int8": 1, "fp8": 1, "fp4": 2}
 TIMES = (*METRICS, "e2e_p50_ms", "output_tok_per_s")
 
 
@@ -46,7 +39,7 @@ class Deployment:
 
     Args:
         engine: ``vllm``, ``sglang``, ``trtllm``, or another one.
-        precision: of the weights: ``bf16``, ``fp8``, ``fp4``, ``int8``, ``int4``, and their common other names.
+        precision: of the weights; see `cloudbandit.catalogue.precision`.
         input_tokens, output_tokens: means over requests.
     """
 
@@ -59,14 +52,18 @@ class Deployment:
     output_tokens: float
 
     @property
-    def weights_gib(self) -> float:
-        return self.model.parameters * BYTES[plain_precision(self.precision)] / GIB
+    def served(self) -> ModelSpec:
+        """The model in the deployment's precision."""
+        return _served(self.model, self.precision)
 
     @property
-    def cache_bytes_per_token(self) -> float:
-        """At the mean context of a request."""
-        wide = 2.0 if plain_precision(self.precision) == "bf16" else 1.0
-        return cache_elements(self.model, self.input_tokens + self.output_tokens / 2) * wide
+    def weights_gib(self) -> float:
+        return self.served.weights_gib
+
+    @property
+    def request_bytes(self) -> float:
+        """Of cache, of a request at its mean length."""
+        return float(self.served.cache_bytes(self.input_tokens + self.output_tokens / 2))
 
     @property
     def free_gib(self) -> float:
@@ -75,14 +72,13 @@ class Deployment:
 
     @property
     def capacity(self) -> float:
-        """Requests whose cache fits, by their mean context."""
-        tokens = self.input_tokens + self.output_tokens / 2
-        return max(0.0, self.free_gib * GIB / (self.cache_bytes_per_token * tokens))
+        """Requests whose cache fits, by their mean length."""
+        return max(0.0, self.free_gib * GIB / max(self.request_bytes, 1.0))
 
     @property
     def label(self) -> tuple[str, str, int, str, str]:
         """What measurements of one deployment share."""
-        return self.model.name, self.gpu.part, self.gpus, self.engine, plain_precision(self.precision)
+        return self.model.name, self.gpu.part, self.gpus, self.engine, find_precision(self.precision).name
 
 
 @dataclass(frozen=True, slots=True)
@@ -103,62 +99,57 @@ class Measured:
     metrics: Mapping[str, float]
 
 
-def plain_precision(name: str) -> str:
-    """The precision meant.
-
-    Raises:
-        UsageError: nobody knows it.
-    """
-    text = name.strip().lower()
-    text = _ALIASES.get(text, text)
-    if text not in BYTES:
-        raise UsageError(f"the precision {name!r} is unknown; allowed: {', '.join((*BYTES, *_ALIASES))}")
-    return text
-
-
-def cache_elements(model: ModelSpec, context: float) -> float:
-    """Of one token in all layers, on average over a context of so many tokens."""
-    return model.kv_bytes_per_token / 2.0
+@lru_cache(maxsize=256)
+def _served(model: ModelSpec, precision: str) -> ModelSpec:
+    cache = "fp8" if find_precision(precision).compute in ("fp8", "fp4") else ""
+    return model.served(precision, cache)
 
 
 def columns_of(rows: Sequence[tuple[Deployment, float]]) -> Columns:
     """Arrays for the formula from (deployment, users)."""
     facts: dict[str, list[float]] = {name: [] for name in Columns.__dataclass_fields__}
     for d, users in rows:
-        m, precision = d.model, plain_precision(d.precision)
-        active = m.active_parameters or m.parameters
+        m, precision = d.served, find_precision(d.precision)
+        compute = _COMPUTED_AS.get(precision.name, precision.compute)
+        running = max(1.0, min(users, d.capacity))
+        context = d.input_tokens + d.output_tokens / 2
         values = {
-            "total": m.parameters,
-            "active": active,
-            "moe": float(active < 0.95 * m.parameters),
+            "read_weights": m.touched_weight_bytes(running),
+            "read_cache": running * m.cache_read_bytes(context),
+            "step_operations": running * (2 * m.decode_parameters + m.attention_flops(context)),
+            "prompt_operations": 2 * m.prefill_parameters * d.input_tokens,
+            "attention_operations": m.prompt_attention_flops(d.input_tokens),
+            "moe": float(m.experts > 0),
             "layers": m.layers,
             "width": m.d_model,
-            "cache_elements": cache_elements(m, d.input_tokens + d.output_tokens / 2),
-            "weight_bytes": BYTES[precision],
-            "cache_bytes": 2.0 if precision == "bf16" else 1.0,
             "gpus": d.gpus,
             "bandwidth": d.gpu.bandwidth_gb_per_s * 1e9,
-            "flops": flops(d.gpu, precision),
+            "flops": flops(d.gpu, compute),
             "link": d.gpu.link_gb_per_s * 1e9,
             "inputs": d.input_tokens,
             "outputs": d.output_tokens,
             "users": users,
+            "running": running,
             "capacity": d.capacity,
             "engine": ENGINES.index(d.engine) if d.engine in ENGINES else -1,
-            "low_precision": _COMPUTED_IN[precision],
+            "computed_in": _COMPUTED_IN[compute],
         }
         for name, value in values.items():
             facts[name].append(float(value))
-    whole = ("engine", "low_precision")
+    whole = ("engine", "computed_in")
     return Columns(**{k: np.array(v, np.int64 if k in whole else float) for k, v in facts.items()})
 
 
-def flops(gpu: GPU, precision: str) -> float:
-    """Operations per second that one GPU computes with; where it has no rate for a precision, the next wider one's."""
-    rates = {"fp4": getattr(gpu, "fp4_dense_tflops", None), "fp8": getattr(gpu, "fp8_dense_tflops", None)}
-    order = {"fp4": ("fp4", "fp8"), "fp8": ("fp8",), "int8": ("fp8",)}.get(precision, ())
-    known = next((rates[p] for p in order if rates[p]), None)
-    return 1e12 * (known or gpu.fp16_dense_tflops)
+def flops(gpu: GPU, compute: str) -> float:
+    """Operations per second of one GPU's matrix units in ``fp16``, ``int8``, ``fp8`` or ``fp4``; where the part has no rate for
+    it, the next wider one's."""
+    order = {
+        "fp4": ("fp4_dense_tflops", "fp8_dense_tflops"),
+        "fp8": ("fp8_dense_tflops",),
+        "int8": ("fp8_dense_tflops",),
+    }
+    known = next((rate for name in order.get(compute, ()) if (rate := getattr(gpu, name, None))), None)
+    return 1e12 * float(known or gpu.fp16_dense_tflops)
 
 
 @dataclass(frozen=True)
@@ -239,8 +230,7 @@ class Serving:
 
 def lacking(d: Deployment) -> str:
     """Why a deployment cannot serve a single request."""
-    tokens = d.input_tokens + d.output_tokens / 2
-    missing = d.cache_bytes_per_token * tokens / GIB - d.free_gib
+    missing = d.request_bytes / GIB - d.free_gib
     return (
         f"{d.model.name} does not fit on {d.gpus} × {d.gpu.part} in {d.precision}: its weights take {d.weights_gib:.1f} GiB, and "
         f"{max(missing, 0.01) / d.gpus:.1f} GiB per GPU are lacking for one request. Cure: more or larger GPUs, or fewer bits"
