@@ -35,11 +35,13 @@ class Errors:
         pairs: (M, 2) of families left out, in the order of `METRICS`.
         added: level → (2,) variance that a new GPU or engine adds.
         parts: ``family``, ``deployment``, ``point`` → (2,) variances, whose sum is that of the pairs.
+        within: (2,) variance of points that were learnt from: what remains where the model's family is known.
     """
 
     pairs: Floats
     added: Mapping[str, Floats]
     parts: Mapping[str, Floats]
+    within: Floats
 
     def to_dict(self) -> dict[str, Any]:
         """JSON-able; `from_dict` undoes it."""
@@ -47,6 +49,7 @@ class Errors:
             "pairs": self.pairs.round(4).tolist(),
             "added": {k: v.round(5).tolist() for k, v in self.added.items()},
             "parts": {k: v.round(5).tolist() for k, v in self.parts.items()},
+            "within": self.within.round(5).tolist(),
         }
 
     @classmethod
@@ -55,6 +58,7 @@ class Errors:
             np.array(data["pairs"], float),
             {k: np.array(v, float) for k, v in data["added"].items()},
             {k: np.array(v, float) for k, v in data["parts"].items()},
+            np.array(data["within"], float),
         )
 
     @property
@@ -64,9 +68,12 @@ class Errors:
         return out
 
     def widened(self, new: Sequence[str]) -> Floats:
-        """(2,): by how much intervals are wider where these levels are new, beside the family."""
-        extra = sum((self.added[level] for level in new), np.zeros(2))
-        return np.sqrt(1.0 + extra / np.maximum(self.variance, 1e-12))
+        """(2,): by how much intervals are wider than those of a new family, where these levels are new."""
+        total = self.variance if "family" in new else np.minimum(self.within, self.variance)
+        for level in new:
+            total = total + self.added.get(level, 0.0)
+        out: Floats = np.sqrt(total / np.maximum(self.variance, 1e-12))
+        return out
 
     def corrected(
         self, deployment: Sequence[Any], at: Floats, known: Sequence[Any], where: Floats, told: Floats
@@ -127,20 +134,26 @@ def learn(
     """
     residuals = left_out(c, times, families, families)
     constants = fit(c, times[:, 0], times[:, 1], families)
-    within = times - np.column_stack(constants.log_times_ms(c))
-    base = np.nanmean(within**2, axis=0)
+    within = _squares(times - np.column_stack(constants.log_times_ms(c)))
     added = {
-        level: np.maximum(0.0, np.nanmean(left_out(c, times, families, labels) ** 2, axis=0) - base)
+        level: np.maximum(0.0, _squares(left_out(c, times, families, labels)) - within)
         for level, labels in levels.items()
     }
     of = np.asarray(families)
-    low, high = np.nanquantile(residuals, [_OUTLIERS, 1 - _OUTLIERS], axis=0)
     kept = [_spread(residuals[of == f]) for f in np.unique(of)]
-    return Errors(
-        np.vstack(kept),
-        added,
-        _parts(np.clip(residuals, low, high), of, np.asarray([str(d) for d in deployments])),
-    )
+    parts = _parts(_drawn_in(residuals), of, np.asarray([str(d) for d in deployments]))
+    return Errors(np.vstack(kept), added, parts, within)
+
+
+def _drawn_in(errors: Floats) -> Floats:
+    low, high = np.nanquantile(errors, [_OUTLIERS, 1 - _OUTLIERS], axis=0)
+    out: Floats = np.clip(errors, low, high)
+    return out
+
+
+def _squares(errors: Floats) -> Floats:
+    out: Floats = np.nanmean(_drawn_in(errors) ** 2, axis=0)
+    return out
 
 
 def _spread(errors: Floats) -> Floats:

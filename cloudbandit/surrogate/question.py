@@ -134,8 +134,8 @@ def warnings(d: Deployment, users: float, serving: Serving) -> list[str]:
 
 
 def _new(d: Deployment, serving: Serving) -> list[tuple[str, str]]:
-    names = {"gpu": d.gpu.part, "engine": d.engine}
-    return [(level, names[level]) for level in serving.new_levels(d)]
+    names = {"family": ("model", d.model.name), "gpu": ("GPU", d.gpu.part), "engine": ("engine", d.engine)}
+    return [names[level] for level in serving.new_levels(d)]
 
 
 def nearest(d: Deployment, users: float) -> list[str]:

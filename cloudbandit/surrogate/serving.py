@@ -189,9 +189,9 @@ class Serving:
         }
 
     def new_levels(self, d: Deployment) -> list[str]:
-        """Which of GPU and engine nobody measured."""
-        known = {"gpu": d.gpu.part in self.seen.get("gpus", ()), "engine": d.engine in self.seen.get("engines", ())}
-        return [level for level, is_known in known.items() if not is_known]
+        """Which of the model (``family``), GPU and engine nobody measured."""
+        names = {"family": ("models", d.model.name), "gpu": ("gpus", d.gpu.part), "engine": ("engines", d.engine)}
+        return [level for level, (kind, name) in names.items() if name not in self.seen.get(kind, ())]
 
     def predict(
         self, rows: Sequence[tuple[Deployment, float]], measured: Sequence[Measured] = ()
@@ -204,17 +204,21 @@ class Serving:
         Raises:
             DataError: a deployment cannot hold its weights; the message says by how many GiB per GPU.
         """
+        middle, drawn = self.draws(rows, measured)
+        return [_estimates(middle[i], drawn[i], d.output_tokens, users) for i, (d, users) in enumerate(rows)]
+
+    def draws(
+        self, rows: Sequence[tuple[Deployment, float]], measured: Sequence[Measured] = ()
+    ) -> tuple[Floats, Floats]:
+        """Medians (N, 2) and equally likely values (N, M, 2) of both times in ms, what `predict` summarises; raises as it does."""
         for d, _ in rows:
             if d.capacity < 1:
                 raise DataError(lacking(d))
-        c = columns_of(rows)
-        logs = np.column_stack(self.constants.log_times_ms(c))
         shift, share = self._corrected(rows, measured)
-        logs = logs + shift
+        logs = np.column_stack(self.constants.log_times_ms(columns_of(rows))) + shift
         spread = np.array([self.errors.widened(self.new_levels(d)) for d, _ in rows]) * share
-        pairs = self.errors.pairs[None, :, :] * spread[:, None, :]  # (N, M, 2)
-        drawn = np.exp(logs[:, None, :] + pairs)
-        return [_estimates(np.exp(logs[i]), drawn[i], d.output_tokens, users) for i, (d, users) in enumerate(rows)]
+        drawn: Floats = np.exp(logs[:, None, :] + self.errors.pairs[None, :, :] * spread[:, None, :])
+        return np.exp(logs), drawn
 
     def _corrected(
         self, rows: Sequence[tuple[Deployment, float]], measured: Sequence[Measured]
