@@ -16,6 +16,7 @@ from hypothesis import strategies as st
 from test_live import STUDY
 
 from cloudbandit import Candidate, Result, Store, Trial, read_measurements
+from cloudbandit.catalogue import gpus as gpus_module
 from cloudbandit.catalogue.gpus import load_gpus
 from cloudbandit.catalogue.models import ModelSpec
 from cloudbandit.catalogue.offers import serving_offers
@@ -177,7 +178,7 @@ def read_offers(path):
 
 
 def read_gpus(path):
-    load_gpus.cache_clear()
+    gpus_module._read.cache_clear()
     load_gpus(path)
 
 

@@ -38,10 +38,10 @@ class Column:
 
     @property
     def natural(self) -> int:
-        """Of the widest cell."""
+        """Of the widest line of a cell."""
         from rich.cells import cell_len
 
-        return max(map(cell_len, self.cells), default=0)
+        return max((cell_len(line) for cell in self.cells for line in cell.split("\n")), default=0)
 
 
 def print_table(

@@ -1,0 +1,180 @@
+"""How wrong the formula is: errors of points whose family, GPU or engine was left out of the learning, and what a measurement
+corrects.
+
+The errors of families left out, as they came (pairs of both times), are what an interval is made of. A GPU or an engine that
+nobody measured adds what leaving out its like adds. Measurements of the same model correct the others by a Gaussian process
+on the errors, whose variances are those of families, of deployments and of points."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+
+from cloudbandit.surrogate.constants import fit
+from cloudbandit.surrogate.formula import Columns, Floats
+
+METRICS = ("tpot_p50_ms", "ttft_p50_ms")
+LEVELS = ("family", "gpu", "engine")
+_PER_GROUP = 40
+"""Errors kept of each family: evenly spaced ones, the least to the largest, so that every family counts alike."""
+_OUTLIERS = 0.02
+"""Of each end of the errors, drawn in before variances are taken."""
+_MEASURED_SD = 0.05
+_NEAR = 1.0
+"""Points of a deployment whose users or lengths differ by a factor e tell this much less of one another."""
+
+
+@dataclass(frozen=True)
+class Errors:
+    """Errors of log times, measured less predicted.
+
+    Args:
+        pairs: (M, 2) of families left out, in the order of `METRICS`.
+        added: level → (2,) variance that a new GPU or engine adds.
+        parts: ``family``, ``deployment``, ``point`` → (2,) variances, whose sum is that of the pairs.
+        within: (2,) variance of points that were learnt from: what remains where the model's family is known.
+    """
+
+    pairs: Floats
+    added: Mapping[str, Floats]
+    parts: Mapping[str, Floats]
+    within: Floats
+
+    def to_dict(self) -> dict[str, Any]:
+        """JSON-able; `from_dict` undoes it."""
+        return {
+            "pairs": self.pairs.round(4).tolist(),
+            "added": {k: v.round(5).tolist() for k, v in self.added.items()},
+            "parts": {k: v.round(5).tolist() for k, v in self.parts.items()},
+            "within": self.within.round(5).tolist(),
+        }
+
+    @classmethod
+    def from_dict(cls, data: Mapping[str, Any]) -> Errors:
+        return cls(
+            np.array(data["pairs"], float),
+            {k: np.array(v, float) for k, v in data["added"].items()},
+            {k: np.array(v, float) for k, v in data["parts"].items()},
+            np.array(data["within"], float),
+        )
+
+    @property
+    def variance(self) -> Floats:
+        """(2,) of the pairs."""
+        out: Floats = sum(self.parts.values(), np.zeros(2))
+        return out
+
+    def widened(self, new: Sequence[str]) -> Floats:
+        """(2,): by how much intervals are wider than those of a new family, where these levels are new."""
+        total = self.variance if "family" in new else np.minimum(self.within, self.variance)
+        for level in new:
+            total = total + self.added.get(level, 0.0)
+        out: Floats = np.sqrt(total / np.maximum(self.variance, 1e-12))
+        return out
+
+    def corrected(
+        self, deployment: Sequence[Any], at: Floats, known: Sequence[Any], where: Floats, told: Floats
+    ) -> tuple[Floats, Floats]:
+        """Shift and remaining standard deviation (as a share of the prior's) of both errors, (N, 2) each, given measurements.
+
+        Args:
+            deployment, at: (N,) labels and (N, 3) log users, inputs, outputs of what is asked.
+            known, where, told: the same of what was measured, (m,), (m, 3), and the errors found there, (m, 2); NaN: not
+            measured.
+        """
+        shift, share = np.zeros((len(at), 2)), np.ones((len(at), 2))
+        for k in range(2):
+            use = np.isfinite(told[:, k])
+            if not use.any():
+                continue
+            labels = np.array([str(d) for d in known])[use]
+            asked = np.array([str(d) for d in deployment])
+            between = self._covariance(k, labels, where[use], labels, where[use])
+            cross = self._covariance(k, asked, at, labels, where[use])
+            gain = np.linalg.solve(between + _MEASURED_SD**2 * np.eye(len(labels)), cross.T).T
+            prior = float(self.variance[k])
+            shift[:, k] = gain @ told[use, k]
+            share[:, k] = np.sqrt(np.clip(1.0 - (gain * cross).sum(1) / prior, 0.0, 1.0))
+        return shift, share
+
+    def _covariance(self, k: int, a: Any, x: Floats, b: Any, y: Floats) -> Floats:
+        same = (a[:, None] == b[None, :]).astype(float)
+        near = np.exp(-0.5 * ((x[:, None, :] - y[None, :, :]) ** 2).sum(-1) / _NEAR**2)
+        out: Floats = (
+            self.parts["family"][k] + self.parts["deployment"][k] * same + self.parts["point"][k] * same * near
+        )
+        return out
+
+
+def left_out(c: Columns, times: Floats, families: Sequence[Any], groups: Sequence[Any]) -> Floats:
+    """(N, 2): the error of each point when its group was left out.
+
+    Args:
+        times: (N, 2) log times in ms, in the order of `METRICS`; NaN: not measured.
+    """
+    labels, of = np.asarray(groups), np.asarray(families)
+    out = np.full((len(c), 2), np.nan)
+    for group in np.unique(labels):
+        held = labels == group
+        constants = fit(c[~held], times[~held, 0], times[~held, 1], of[~held])
+        out[held] = times[held] - np.column_stack(constants.log_times_ms(c[held]))
+    return out
+
+
+def learn(
+    c: Columns, times: Floats, families: Sequence[Any], deployments: Sequence[Any], levels: Mapping[str, Sequence[Any]]
+) -> Errors:
+    """Errors of families left out, and what the other levels add to those of a fit on everything.
+
+    Args:
+        levels: ``gpu`` and ``engine`` → (N,) labels.
+    """
+    residuals = left_out(c, times, families, families)
+    constants = fit(c, times[:, 0], times[:, 1], families)
+    within = _squares(times - np.column_stack(constants.log_times_ms(c)))
+    added = {
+        level: np.maximum(0.0, _squares(left_out(c, times, families, labels)) - within)
+        for level, labels in levels.items()
+    }
+    of = np.asarray(families)
+    kept = [_spread(residuals[of == f]) for f in np.unique(of)]
+    parts = _parts(_drawn_in(residuals), of, np.asarray([str(d) for d in deployments]))
+    return Errors(np.vstack(kept), added, parts, within)
+
+
+def _drawn_in(errors: Floats) -> Floats:
+    low, high = np.nanquantile(errors, [_OUTLIERS, 1 - _OUTLIERS], axis=0)
+    out: Floats = np.clip(errors, low, high)
+    return out
+
+
+def _squares(errors: Floats) -> Floats:
+    out: Floats = np.nanmean(_drawn_in(errors) ** 2, axis=0)
+    return out
+
+
+def _spread(errors: Floats) -> Floats:
+    errors = errors[np.isfinite(errors).all(1)]
+    order = np.argsort(errors[:, 0], kind="stable")
+    out: Floats = errors[order[np.linspace(0, len(order) - 1, min(_PER_GROUP, len(order))).astype(int)]]
+    return out
+
+
+def _parts(errors: Floats, families: np.ndarray[Any, Any], deployments: np.ndarray[Any, Any]) -> dict[str, Floats]:
+    """Variances between families, between deployments of one, between points of one; every family counts alike."""
+    means, inner, points = [], [], []
+    for f in np.unique(families):
+        mine = errors[families == f]
+        labels = deployments[families == f]
+        of = np.array([np.nanmean(mine[labels == d], axis=0) for d in np.unique(labels)])
+        means.append(np.nanmean(of, axis=0))
+        inner.append(np.nanvar(of, axis=0))
+        points.append(np.nanmean([np.nanvar(mine[labels == d], axis=0) for d in np.unique(labels)], axis=0))
+    return {
+        "family": np.mean(np.array(means) ** 2, axis=0),
+        "deployment": np.mean(inner, axis=0),
+        "point": np.mean(points, axis=0),
+    }

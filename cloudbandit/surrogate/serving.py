@@ -1,0 +1,256 @@
+"""What a deployment serves: times and throughput of a model on GPUs with an engine, by the formula, with how wrong it may be.
+
+The constants and errors are data (``data/serving/constants.json``), made by ``benchmarks/fit_serving.py`` from measured
+points; a first answer trains nothing. Measurements of the same model, given with the question, correct it at once.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field, replace
+from functools import lru_cache
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from cloudbandit.catalogue.gpus import GPU
+from cloudbandit.catalogue.models import GIB, ModelSpec
+from cloudbandit.catalogue.offers import USABLE_MEMORY
+from cloudbandit.catalogue.precision import find_precision
+from cloudbandit.core.bundled import bundled
+from cloudbandit.core.errors import DataError
+from cloudbandit.surrogate.constants import Constants
+from cloudbandit.surrogate.errors import METRICS, Errors
+from cloudbandit.surrogate.formula import ENGINES, Columns, Floats
+from cloudbandit.surrogate.servable import check
+
+LOW, HIGH = 0.1, 0.9
+"""Ends of an interval."""
+_COMPUTED_AS = {"mxfp4": "fp8"}  # weights alone are so small; today's kernels multiply them at the speed of 8 bits
+_COMPUTED_IN = {"fp16": 0, "int8": 1, "fp8": 1, "fp4": 2}
+TIMES = (*METRICS, "e2e_p50_ms", "output_tok_per_s")
+
+
+@dataclass(frozen=True, slots=True)
+class Deployment:
+    """One engine: a model on ``gpus`` GPUs of one part.
+
+    Args:
+        engine: ``vllm``, ``sglang``, ``trtllm``, or another one.
+        precision: of the weights; see `cloudbandit.catalogue.precision`.
+        input_tokens, output_tokens: means over requests.
+    """
+
+    model: ModelSpec
+    gpu: GPU
+    gpus: int
+    engine: str
+    precision: str
+    input_tokens: float
+    output_tokens: float
+
+    @property
+    def served(self) -> ModelSpec:
+        """The model in the deployment's precision."""
+        return _served(self.model, self.precision)
+
+    @property
+    def weights_gib(self) -> float:
+        return self.served.weights_gib
+
+    @property
+    def request_bytes(self) -> float:
+        """Of cache, of a request at its mean length."""
+        return float(self.served.cache_bytes(self.input_tokens + self.output_tokens / 2))
+
+    @property
+    def free_gib(self) -> float:
+        """For the cache; below 0 the weights do not fit."""
+        return USABLE_MEMORY * self.gpus * self.gpu.memory_gib - self.weights_gib
+
+    @property
+    def capacity(self) -> float:
+        """Requests whose cache fits, by their mean length."""
+        return max(0.0, self.free_gib * GIB / max(self.request_bytes, 1.0))
+
+    @property
+    def label(self) -> tuple[str, str, int, str, str]:
+        """What measurements of one deployment share."""
+        return self.model.name, self.gpu.part, self.gpus, self.engine, find_precision(self.precision).name
+
+
+@dataclass(frozen=True, slots=True)
+class Estimate:
+    """A median and the ends of an 80 % interval."""
+
+    median: float
+    low: float
+    high: float
+
+
+@dataclass(frozen=True, slots=True)
+class Measured:
+    """What was measured of a deployment: users and times in ms."""
+
+    deployment: Deployment
+    users: float
+    metrics: Mapping[str, float]
+
+
+@lru_cache(maxsize=256)
+def _served(model: ModelSpec, precision: str) -> ModelSpec:
+    cache = "fp8" if find_precision(precision).compute in ("fp8", "fp4") else ""
+    return model.served(precision, cache)
+
+
+def columns_of(rows: Sequence[tuple[Deployment, float]]) -> Columns:
+    """Arrays for the formula from (deployment, users)."""
+    facts: dict[str, list[float]] = {name: [] for name in Columns.__dataclass_fields__}
+    for d, users in rows:
+        m, precision = d.served, find_precision(d.precision)
+        compute = _COMPUTED_AS.get(precision.name, precision.compute)
+        running = max(1.0, min(users, d.capacity))
+        context = d.input_tokens + d.output_tokens / 2
+        values = {
+            "read_weights": m.touched_weight_bytes(running),
+            "read_cache": running * m.cache_read_bytes(context),
+            "step_operations": running * (2 * m.decode_parameters + m.attention_flops(context)),
+            "prompt_operations": 2 * m.prefill_parameters * d.input_tokens,
+            "attention_operations": m.prompt_attention_flops(d.input_tokens),
+            "moe": float(m.experts > 0),
+            "layers": m.layers,
+            "width": m.d_model,
+            "gpus": d.gpus,
+            "bandwidth": d.gpu.bandwidth_gb_per_s * 1e9,
+            "flops": flops(d.gpu, compute),
+            "link": d.gpu.link_gb_per_s * 1e9,
+            "inputs": d.input_tokens,
+            "outputs": d.output_tokens,
+            "users": users,
+            "running": running,
+            "capacity": d.capacity,
+            "engine": ENGINES.index(d.engine) if d.engine in ENGINES else -1,
+            "computed_in": _COMPUTED_IN[compute],
+        }
+        for name, value in values.items():
+            facts[name].append(float(value))
+    whole = ("engine", "computed_in")
+    return Columns(**{k: np.array(v, np.int64 if k in whole else float) for k, v in facts.items()})
+
+
+def flops(gpu: GPU, compute: str) -> float:
+    """Operations per second of one GPU's matrix units in ``fp16``, ``int8``, ``fp8`` or ``fp4``; where the part has no rate for
+    it, the next wider one's."""
+    order = {
+        "fp4": ("fp4_dense_tflops", "fp8_dense_tflops"),
+        "fp8": ("fp8_dense_tflops",),
+        "int8": ("fp8_dense_tflops",),
+    }
+    known = next((rate for name in order.get(compute, ()) if (rate := getattr(gpu, name, None))), None)
+    return 1e12 * float(known or gpu.fp16_dense_tflops)
+
+
+@dataclass(frozen=True)
+class Serving:
+    """The formula with its constants and errors.
+
+    Args:
+        seen: what was measured: ``models``, ``gpus``, ``engines`` → names.
+    """
+
+    constants: Constants
+    errors: Errors
+    seen: Mapping[str, frozenset[str]] = field(default_factory=dict)
+
+    @classmethod
+    def load(cls, path: Path) -> Serving:
+        """Constants as written by `to_dict`.
+
+        Raises:
+            DataError: the file is no such thing.
+        """
+        try:
+            data = json.loads(path.read_text(encoding="utf-8"))
+            constants = Constants(data["step"], data["first"])
+            seen = {k: frozenset(v) for k, v in data["seen"].items()}
+            return cls(constants, Errors.from_dict(data["errors"]), seen)
+        except (OSError, ValueError, KeyError, TypeError) as error:
+            raise DataError(f"{path} holds no constants of the formula: {error!r}") from error
+
+    def to_dict(self) -> dict[str, Any]:
+        """JSON-able; `load` undoes it."""
+        return {
+            "step": {k: float(f"{v:.6g}") for k, v in self.constants.step.items()},
+            "first": {k: float(f"{v:.6g}") for k, v in self.constants.first.items()},
+            "errors": self.errors.to_dict(),
+            "seen": {k: sorted(v) for k, v in self.seen.items()},
+        }
+
+    def new_levels(self, d: Deployment) -> list[str]:
+        """Which of the model (``family``), GPU and engine nobody measured."""
+        names = {"family": ("models", d.model.name), "gpu": ("gpus", d.gpu.part), "engine": ("engines", d.engine)}
+        return [level for level, (kind, name) in names.items() if name not in self.seen.get(kind, ())]
+
+    def predict(
+        self, rows: Sequence[tuple[Deployment, float]], measured: Sequence[Measured] = ()
+    ) -> list[dict[str, Estimate]]:
+        """Times in ms and output tokens per second of a closed loop, for each (deployment, users).
+
+        Args:
+            measured: of the same model; each corrects what is near it most.
+
+        Raises:
+            UsageError, DataError: a deployment cannot serve; see `cloudbandit.surrogate.servable.check`.
+        """
+        middle, drawn = self.draws(rows, measured)
+        return [_estimates(middle[i], drawn[i], d.output_tokens, users) for i, (d, users) in enumerate(rows)]
+
+    def draws(
+        self, rows: Sequence[tuple[Deployment, float]], measured: Sequence[Measured] = ()
+    ) -> tuple[Floats, Floats]:
+        """Medians (N, 2) and equally likely values (N, M, 2) of both times in ms: what `predict` sums up; raises as it does."""
+        for d, _ in rows:
+            check(d)
+        shift, share = self._corrected(rows, measured)
+        logs = np.column_stack(self.constants.log_times_ms(columns_of(rows))) + shift
+        spread = np.array([self.errors.widened(self.new_levels(d)) for d, _ in rows]) * share
+        drawn: Floats = np.exp(logs[:, None, :] + self.errors.pairs[None, :, :] * spread[:, None, :])
+        return np.exp(logs), drawn
+
+    def _corrected(
+        self, rows: Sequence[tuple[Deployment, float]], measured: Sequence[Measured]
+    ) -> tuple[Floats, Floats]:
+        if not measured:
+            return np.zeros((len(rows), 2)), np.ones((len(rows), 2))
+        known = [(m.deployment, m.users) for m in measured]
+        values = np.array([[m.metrics.get(name, np.nan) for name in METRICS] for m in measured], float)
+        told = np.log(values) - np.column_stack(self.constants.log_times_ms(columns_of(known)))
+        labels = [d.label for d, _ in rows]
+        return self.errors.corrected(labels, _where(rows), [d.label for d, _ in known], _where(known), told)
+
+
+def _where(rows: Sequence[tuple[Deployment, float]]) -> Floats:
+    out: Floats = np.log(np.array([[users, d.input_tokens, d.output_tokens] for d, users in rows], float))
+    return out
+
+
+def _estimates(middle: Floats, drawn: Floats, outputs: float, users: float) -> dict[str, Estimate]:
+    out = {}
+    for k, name in enumerate(METRICS):
+        low, high = np.quantile(drawn[:, k], [LOW, HIGH])
+        out[name] = Estimate(float(middle[k]), float(low), float(high))
+    e2e = drawn[:, 1] + drawn[:, 0] * max(outputs - 1, 0)
+    typical = float(middle[1] + middle[0] * max(outputs - 1, 0))
+    low, high = np.quantile(e2e, [LOW, HIGH])
+    out["e2e_p50_ms"] = Estimate(typical, float(low), float(high))
+    rate = users * outputs * 1e3  # Little's law: each user has one request in flight
+    out["output_tok_per_s"] = Estimate(rate / typical, float(rate / high), float(rate / low))
+    return {name: replace(e, low=min(e.low, e.median), high=max(e.high, e.median)) for name, e in out.items()}
+
+
+@lru_cache(maxsize=1)
+def bundled_serving() -> Serving:
+    """The constants that come with the package."""
+    return Serving.load(bundled() / "serving" / "constants.json")
