@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -13,10 +14,11 @@ from cloudbandit.catalogue.gpus import GPU, find_gpu
 from cloudbandit.catalogue.models import ModelSpec
 from cloudbandit.core.errors import CloudBanditError, DataError, UsageError
 from cloudbandit.surrogate.against import Held, report
+from cloudbandit.surrogate.deployment import Deployment
 from cloudbandit.surrogate.points import Point, Points, end_to_end_ms
 from cloudbandit.surrogate.points_file import read_points
 from cloudbandit.surrogate.points_known import silicon_points
-from cloudbandit.surrogate.serving import Deployment, Estimate, Measured, Serving, bundled_serving
+from cloudbandit.surrogate.serving import Estimate, Measured, Serving, bundled_serving
 
 _NEAREST = 3
 _LENGTHS = (64.0, 16_384.0)
@@ -82,7 +84,7 @@ def ask(
         UsageError: an unknown GPU, precision or number that makes no sense.
         DataError: the model does not fit, or its config is not understood.
     """
-    if gpus < 1 or not users or min(users) < 1 or input_tokens < 1 or output_tokens < 1:
+    if not users or not all(1 <= n < math.inf for n in (gpus, *users, input_tokens, output_tokens)):
         raise UsageError(
             f"gpus, users and tokens must be ≥ 1, got gpus={gpus}, users={list(users)}, "
             f"input_tokens={input_tokens}, output_tokens={output_tokens}"

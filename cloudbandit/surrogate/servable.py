@@ -2,13 +2,9 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
-
 from cloudbandit.catalogue.models import GIB
 from cloudbandit.core.errors import DataError, UsageError
-
-if TYPE_CHECKING:
-    from cloudbandit.surrogate.serving import Deployment
+from cloudbandit.surrogate.deployment import Deployment
 
 _AMD = ("CDNA", "RDNA")
 _NVIDIA = ("Volta", "Turing", "Ampere", "Ada", "Hopper", "Blackwell")
@@ -32,5 +28,5 @@ def check(d: Deployment) -> None:
         missing = d.request_bytes / GIB - d.free_gib
         raise DataError(
             f"{d.model.name} does not fit on {d.gpus} × {d.gpu.part} in {d.precision}: its weights take {d.weights_gib:.1f} GiB, "
-            f"and {max(missing, 0.01) / d.gpus:.1f} GiB per GPU are lacking for one request. Cure: more or larger GPUs; fewer bits"
+            f"and {max(missing, 0.01) / d.gpus:.1f} GiB per GPU are lacking for a request. Cure: more or larger GPUs, fewer bits"
         )

@@ -16,12 +16,11 @@ from typing import Any
 import numpy as np
 
 from cloudbandit.catalogue.gpus import GPU
-from cloudbandit.catalogue.models import GIB, ModelSpec
-from cloudbandit.catalogue.offers import USABLE_MEMORY
 from cloudbandit.catalogue.precision import find_precision
 from cloudbandit.core.bundled import bundled
 from cloudbandit.core.errors import DataError
 from cloudbandit.surrogate.constants import Constants
+from cloudbandit.surrogate.deployment import Deployment
 from cloudbandit.surrogate.errors import METRICS, Errors
 from cloudbandit.surrogate.formula import ENGINES, Columns, Floats
 from cloudbandit.surrogate.servable import check
@@ -31,54 +30,6 @@ LOW, HIGH = 0.1, 0.9
 _COMPUTED_AS = {"mxfp4": "fp8"}  # weights alone are so small; today's kernels multiply them at the speed of 8 bits
 _COMPUTED_IN = {"fp16": 0, "int8": 1, "fp8": 1, "fp4": 2}
 TIMES = (*METRICS, "e2e_p50_ms", "output_tok_per_s")
-
-
-@dataclass(frozen=True, slots=True)
-class Deployment:
-    """One engine: a model on ``gpus`` GPUs of one part.
-
-    Args:
-        engine: ``vllm``, ``sglang``, ``trtllm``, or another one.
-        precision: of the weights; see `cloudbandit.catalogue.precision`.
-        input_tokens, output_tokens: means over requests.
-    """
-
-    model: ModelSpec
-    gpu: GPU
-    gpus: int
-    engine: str
-    precision: str
-    input_tokens: float
-    output_tokens: float
-
-    @property
-    def served(self) -> ModelSpec:
-        """The model in the deployment's precision."""
-        return _served(self.model, self.precision)
-
-    @property
-    def weights_gib(self) -> float:
-        return self.served.weights_gib
-
-    @property
-    def request_bytes(self) -> float:
-        """Of cache, of a request at its mean length."""
-        return float(self.served.cache_bytes(self.input_tokens + self.output_tokens / 2))
-
-    @property
-    def free_gib(self) -> float:
-        """For the cache; below 0 the weights do not fit."""
-        return USABLE_MEMORY * self.gpus * self.gpu.memory_gib - self.weights_gib
-
-    @property
-    def capacity(self) -> float:
-        """Requests whose cache fits, by their mean length."""
-        return max(0.0, self.free_gib * GIB / max(self.request_bytes, 1.0))
-
-    @property
-    def label(self) -> tuple[str, str, int, str, str]:
-        """What measurements of one deployment share."""
-        return self.model.name, self.gpu.part, self.gpus, self.engine, find_precision(self.precision).name
 
 
 @dataclass(frozen=True, slots=True)
@@ -97,12 +48,6 @@ class Measured:
     deployment: Deployment
     users: float
     metrics: Mapping[str, float]
-
-
-@lru_cache(maxsize=256)
-def _served(model: ModelSpec, precision: str) -> ModelSpec:
-    cache = "fp8" if find_precision(precision).compute in ("fp8", "fp4") else ""
-    return model.served(precision, cache)
 
 
 def columns_of(rows: Sequence[tuple[Deployment, float]]) -> Columns:

@@ -13,11 +13,12 @@ import numpy as np
 from cloudbandit.catalogue.models import ModelSpec
 from cloudbandit.core.bundled import bundled
 from cloudbandit.surrogate.constants import fit
+from cloudbandit.surrogate.deployment import Deployment
 from cloudbandit.surrogate.errors import METRICS, learn
 from cloudbandit.surrogate.formula import Columns, Floats
 from cloudbandit.surrogate.points import Points
 from cloudbandit.surrogate.points_known import silicon_points
-from cloudbandit.surrogate.serving import Deployment, Serving, columns_of
+from cloudbandit.surrogate.serving import Serving, columns_of
 
 
 @dataclass(frozen=True)
