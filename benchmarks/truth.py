@@ -64,7 +64,7 @@ def summary(groups, rng):
     error = [100 * np.abs(g["ratios"] - 1).mean() for g in groups.values()]
     covered = [100 * g["inside"].mean() for g in groups.values()]
     both = {}
-    for over, weights in (("rows", n), ("groups", np.ones(len(n)))):
+    for over, weights in (("over_rows", n), ("over_groups", np.ones(len(n)))):
         both[over] = {
             name: {"mean": round(float(np.average(v, weights=weights)), 2), "ci95": interval(v, weights, rng)}
             for name, v in (("error_percent", error), ("coverage_percent", covered))
@@ -220,10 +220,10 @@ def show(found, console):
                 str(s["n"]),
                 *(
                     "{mean:.1f} [{ci95[0]:.0f}, {ci95[1]:.0f}]".format(**s[o]["error_percent"])
-                    for o in ("rows", "groups")
+                    for o in ("over_rows", "over_groups")
                 ),
                 f"{s['median_ratio']:.2f}",
-                "{mean:.0f} [{ci95[0]:.0f}, {ci95[1]:.0f}]".format(**s["rows"]["coverage_percent"]),
+                "{mean:.0f} [{ci95[0]:.0f}, {ci95[1]:.0f}]".format(**s["over_rows"]["coverage_percent"]),
                 f"{worst:.0f}",
                 f"{s['median_high_over_low']:.2f}",
             )

@@ -75,6 +75,7 @@ ONLY_PARSED = {
     "show --store fleet.db": "an engine's store",
     "resume --store openvino-chat.db": "an engine's store",
     "compare my-table": "that table is exported from an engine's store",
+    "predict": "configs and points of the reader's own; tests/test_serving.py asks such questions",
     "recommend": "training takes long; the same question is asked below, in Python",
 }
 
