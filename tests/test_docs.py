@@ -89,6 +89,7 @@ def _runs(words):
 def test_commands_run(page, tmp_path, monkeypatch, capsys):
     monkeypatch.chdir(tmp_path)
     write_table("my-table", "w")
+    Path("runs.csv").write_text("job,provider,nodes,runtime_s\nj,a,1,3.5\nj,a,2,2.5\nj,b,1,4.5\n")
     call(
         [
             "replay",
@@ -190,6 +191,7 @@ runs = pd.DataFrame({"job": ["j"] * 6, "provider": list("aaabbb"), "nodes": [1, 
 runs["cost_usd"] = [3.0, 2.0, 4.0, 5.0, 6.0, 7.0]
 """,
     "optimizers.md": "",
+    "points.md": "from cloudbandit import silicon_points, write_points; write_points(silicon_points()[::200], 'points.csv')",
     "studies.md": """
 from cloudbandit import Domain
 from cloudbandit.core.errors import NoCapacity
@@ -252,7 +254,8 @@ def test_python_runs(page, tmp_path, monkeypatch):
         if block.startswith("# mine.py"):
             (tmp_path / "mine.py").write_text(block)
         if "OptimizerLaws" in block:
-            hold_to_the_laws(tmp_path, [*blocks[:2], block])
+            written = [b for b in blocks if b.startswith("# mine.py") or "class Nearest" in b]
+            hold_to_the_laws(tmp_path, [*written, block])
         else:
             exec(compile(block, page, "exec"), room)
     if server is not None:
