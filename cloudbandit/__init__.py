@@ -58,6 +58,8 @@ _WHERE = {
     "points_of_loads": "surrogate.points_known",
     "points_of_study": "surrogate.points_known",
     "silicon_points": "surrogate.points_known",
+    "hold_against": "surrogate.question",
+    "predict": "surrogate.question",
     "ModelSpec": "catalogue.models",
     "catalogue_offers": "catalogue.offers",
     "paper_offers": "catalogue.offers",
@@ -152,6 +154,8 @@ if TYPE_CHECKING:
     from cloudbandit.surrogate.points_known import points_of_loads as points_of_loads
     from cloudbandit.surrogate.points_known import points_of_study as points_of_study
     from cloudbandit.surrogate.points_known import silicon_points as silicon_points
+    from cloudbandit.surrogate.question import hold_against as hold_against
+    from cloudbandit.surrogate.question import predict as predict
     from cloudbandit.tables.export import write_table as write_table
     from cloudbandit.tables.recorded import Recorded as Recorded
     from cloudbandit.tables.registry import load_table as load_table

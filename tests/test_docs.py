@@ -191,6 +191,7 @@ runs = pd.DataFrame({"job": ["j"] * 6, "provider": list("aaabbb"), "nodes": [1, 
 runs["cost_usd"] = [3.0, 2.0, 4.0, 5.0, 6.0, 7.0]
 """,
     "optimizers.md": "",
+    "predict.md": "import pathlib; pathlib.Path('config.json').write_text(CONFIG)",
     "points.md": "from cloudbandit import silicon_points, write_points; write_points(silicon_points()[::200], 'points.csv')",
     "studies.md": """
 from cloudbandit import Domain

@@ -19,7 +19,7 @@ from cloudbandit.surrogate.errors import METRICS
 from cloudbandit.surrogate.formula import Columns, step_s
 from cloudbandit.surrogate.points_file import write_points
 from cloudbandit.surrogate.points_known import silicon_points
-from cloudbandit.surrogate.question import ask, hold_against
+from cloudbandit.surrogate.question import hold_against, predict
 from cloudbandit.surrogate.serving import (
     TIMES,
     Estimate,
@@ -305,11 +305,11 @@ def test_predict_a_question(tmp_path, capsys):
 
 
 def test_measurements_of_ones_own_correct_an_answer(tmp_path):
-    before = ask(SPEC, "H100", users=(16,)).rows[0][1]["tpot_p50_ms"].median
+    before = predict(SPEC, "H100", users=(16,)).rows[0][1]["tpot_p50_ms"].median
     path = tmp_path / "mine.csv"
     header = "gpu,gpus,engine,precision,input_tokens,output_tokens,users,tpot_p50_ms"
     path.write_text(f"{header}\nH100-SXM5-80GB,1,vllm,bf16,1024,256,16,{3 * before}\n")
-    after = ask(SPEC, "H100", users=(16,), measured=path)
+    after = predict(SPEC, "H100", users=(16,), measured=path)
     assert after.rows[0][1]["tpot_p50_ms"].median == pytest.approx(3 * before, rel=0.25)
     assert "1 measurements" in after.source
 

@@ -56,7 +56,7 @@ def predict(
         return
     if model is None or gpu is None:
         raise UsageError("predict needs --model CONFIG and --gpu PART (or --against POINTS.CSV --models DIR)")
-    from cloudbandit.surrogate.question import ask
+    from cloudbandit.surrogate.question import predict as ask
 
     prediction = ask(
         model,

@@ -59,7 +59,7 @@ class Prediction:
         }
 
 
-def ask(
+def predict(
     model: str | Path | ModelSpec,
     gpu: str,
     gpus: int = 1,
