@@ -61,8 +61,6 @@ _GIVEN_BACK = {
     "prepare_timeout": Status.UNAVAILABLE,
     "client_limit": Status.UNAVAILABLE,
 }
-_CLIENT_LIMIT = 3
-"""The client's exit code where its own machine could open no more connections."""
 _LOOK_S = 0.1
 _CLIENT = "client.py"
 STOP_S = 15.0
@@ -278,7 +276,7 @@ class _Measurement:
             done = self.host.run(argv, timeout_s=self.left_s())
             if done.code is None:
                 raise _Failed("request_timeout", f"the trial was not over after {benchmark.limit_s:g} s")
-            if done.code == _CLIENT_LIMIT:
+            if done.code == client.LIMIT_EXIT:
                 raise _Failed("client_limit", f"the load generator could open no more connections: {done.output}")
             if done.code != 0:
                 raise RuntimeError(f"the load generator ended with {done.code}: {done.output}")
