@@ -67,7 +67,7 @@ deployments = st.builds(
 
 
 @given(deployments, st.lists(st.integers(1, 600), min_size=2, max_size=2, unique=True))
-@settings(max_examples=150)
+@settings(max_examples=80)
 def test_more_users_never_make_an_answer_faster(d, users):
     if d.capacity < 1:
         return
@@ -77,7 +77,7 @@ def test_more_users_never_make_an_answer_faster(d, users):
 
 
 @given(deployments, st.integers(1, 600))
-@settings(max_examples=100)
+@settings(max_examples=50)
 def test_intervals_hold_their_median_and_throughput_obeys_littles_law(d, users):
     if d.capacity < 1:
         return
