@@ -132,8 +132,8 @@ def _offers(
     if not found:
         raise UsageError(f"no offer is left. {_reasons(left_out)}. {_cures(left_out, purchase)}")
     notes = [
-        "learnt from LLM-Pilot's load tests (TGIS, FP16, 2023): today's engines are several times faster, and what they serve "
-        "is what `cloudbandit predict` says"
+        "learnt from LLM-Pilot's load tests (TGIS, FP16, 2023), not from today's engines: what those serve, "
+        "`cloudbandit predict` says"
     ]
     prices = dict.fromkeys(o.machine for o in found)
     old = len(stale(prices, date.today()))
