@@ -17,6 +17,7 @@ CORE = [
     "schema",
     "metrics",
     "offer",
+    "rented",
     "trial",
     "parameter",
     "listing",

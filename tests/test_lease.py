@@ -104,7 +104,7 @@ def test_whatever_a_launch_raises_its_key_is_destroyed_and_billed(error):
     lease = Lease(provider, provider.offers()[0], "r", "k", 60.0)
     with clocked(provider), pytest.raises(type(error)), lease.host():
         pytest.fail("there is no host")
-    assert provider.hosts("r") == []
+    assert provider.rented("r") == []
     assert provider.destroyed == ["k"]
     assert (lease.trial_usd, lease.hosts_usd) == (0.0, provider.bills["k"].usd)
     assert lease.bill == Bill(2.0 * 30 / 3600, 30.0)
@@ -118,7 +118,7 @@ def test_what_a_trial_raises_does_not_keep_its_host(monkeypatch):
     provider = ToyCloud()
     with clocked(provider), pytest.raises(ZeroDivisionError):
         _objective(provider, run="r").evaluate(Trial(0, Candidate(SPOT, {"gpus": 1, "batch": 1})), Unattended())
-    assert provider.hosts("r") == []
+    assert provider.rented("r") == []
     assert provider.destroyed == provider.launched
 
 

@@ -15,6 +15,7 @@ from typing import Protocol, runtime_checkable
 from cloudbandit.core.goal import Goal
 from cloudbandit.core.known import Estimate, Facts, History, no_facts
 from cloudbandit.core.offer import Bill, Offer
+from cloudbandit.core.rented import Fate, Receipt, Rented
 from cloudbandit.core.space import Domain
 from cloudbandit.core.trial import Candidate, Observation, Result, Trial
 
@@ -87,7 +88,8 @@ class Run(Protocol):
 
 
 class Objective(Protocol):
-    """Turns a trial into a result. ``facts(candidate)`` may be defined too; see `Problem`."""
+    """Turns a trial into a result. ``facts(candidate)`` may be defined too; see `Problem`. So may ``attended()``, a context in
+    which a study runs from when it has claimed its store until it lets go of it: what an earlier run left is cleared there."""
 
     def quote(self, candidate: Candidate) -> Quote: ...
 
@@ -198,7 +200,7 @@ class Provider(Protocol):
     """Who rents hosts out. `cloudbandit.live.lease.Lease` is the only caller of ``launch``.
 
     ``free_host() -> Host`` may be defined too, by whoever has one that costs nothing (this machine): an engine's version is
-    asked there before the first trial.
+    asked there before the first trial. ``elsewhere = True`` says that no host is this machine.
     """
 
     @property
@@ -208,24 +210,47 @@ class Provider(Protocol):
     def boot_s(self) -> float:
         """The longest a launch may take until the host is up; it is part of what a trial holds."""
 
+    @property
+    def lag_s(self) -> float:
+        """What a call did shows in every listing after at most so long, also where its answer was lost."""
+
+    @property
+    def gone_s(self) -> float:
+        """The longest that something takes to go; after that it is stuck. The quote covers it where it is billed."""
+
     def offers(self) -> Sequence[Offer]:
         """What can be launched; labels differ."""
 
     def quote(self, offer: Offer, seconds: float) -> float:
         """The most a lease of at most so many seconds, boot included, can be billed: USD, by the provider's own tariff."""
 
-    def launch(self, offer: Offer, *, run: str, key: str, expires: float) -> Host:
-        """A host for ``key``, tagged with ``run`` and ``expires`` (seconds since 1970); launching a key again finds its host.
+    def launch(self, offer: Offer, *, run: str, key: str, expires: float) -> Receipt:
+        """Ask for a machine, tagged with ``run``, ``key`` and ``expires`` (seconds since 1970), which goes by itself then as far
+        as the provider can see to it. Returns once that is accepted; asking for a key again finds its machine.
 
         Raises:
-            NoCapacity: there is none to be had now.
+            NoCapacity: refused: there is none to be had now, or (`OfferBarred`) ever.
+            ProviderError: anything else; whether there is a machine is then not known.
         """
 
-    def destroy(self, key: str) -> None:
-        """Idempotent; a key that nothing was launched under is no error."""
+    def connect(self, receipt: Receipt) -> Host:
+        """Wait, at most ``boot_s``, until the machine can be used.
+
+        Raises:
+            HostLost: it went away, or cannot be reached in time.
+        """
+
+    def destroy(self, key: str) -> Fate:
+        """Tell everything of this key to go, and look. Works from the key alone, idempotent; a key that nothing was launched
+        under is GONE.
+
+        Raises:
+            ProviderError: nobody can tell.
+        """
 
     def bill(self, key: str) -> Bill:
         """What the lease of that key costs so far, and once it is destroyed in all; nothing for a key never launched."""
 
-    def hosts(self, run: str) -> Sequence[str]:
-        """Keys of hosts of that run that are up, whoever launched them."""
+    def rented(self, run: str | None = None) -> Sequence[Rented]:
+        """Every billable thing with our tag that is not gone, wherever the account may have it and whoever launched it; of one
+        run, or of all."""

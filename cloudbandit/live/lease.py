@@ -56,7 +56,8 @@ class Lease:
         began = 0.0
         try:
             expires = time.time() + self.seconds
-            host = self.provider.launch(self.offer, run=self.run, key=self.key, expires=expires)
+            receipt = self.provider.launch(self.offer, run=self.run, key=self.key, expires=expires)
+            host = self.provider.connect(receipt)
             began = time.monotonic()
             yield host
         finally:

@@ -261,7 +261,7 @@ class _Measurement:
         made = plan(
             workload,
             load,
-            url=engine.url,
+            url=engine.url_on_host,
             model=engine.model,
             seed=seed,
             requests=n,

@@ -22,6 +22,7 @@ from typing import BinaryIO
 from cloudbandit.core.errors import HostLost, UsageError
 from cloudbandit.core.offer import Bill, Offer, Tariff
 from cloudbandit.core.protocols import Finished
+from cloudbandit.core.rented import Fate, Receipt, Rented
 from cloudbandit.providers import guard
 
 _GUARD = Path(guard.__file__)
@@ -251,7 +252,7 @@ class LocalProvider:
     """
 
     name = "local"
-    boot_s = 0.0
+    boot_s = lag_s = gone_s = 0.0
 
     def __init__(self, usd_per_h: float = 0.05) -> None:
         number = isinstance(usd_per_h, int | float) and not isinstance(usd_per_h, bool)
@@ -285,19 +286,24 @@ class LocalProvider:
         """For asking what is installed here."""
         return LocalHost()
 
-    def launch(self, offer: Offer, *, run: str, key: str, expires: float) -> LocalHost:
+    def launch(self, offer: Offer, *, run: str, key: str, expires: float) -> Receipt:
         """A host per key; launching a key again gives the host it already has."""
         known = self._leases.get(key)
         if known is None or known.host.closed:
-            known = self._leases[key] = _Lease(LocalHost(expires=expires), run, offer.usd_per_h, time.monotonic())
-        return known.host
+            self._leases[key] = _Lease(LocalHost(expires=expires), run, offer.usd_per_h, time.monotonic(), expires)
+        return Receipt(key)
 
-    def destroy(self, key: str) -> None:
+    def connect(self, receipt: Receipt) -> LocalHost:
+        """The host of that key."""
+        return self._leases[receipt.key].host
+
+    def destroy(self, key: str) -> Fate:
         """Idempotent."""
         lease = self._leases.get(key)
         if lease is not None and lease.until is None:
             lease.host.close()
             lease.until = time.monotonic()
+        return Fate.GONE
 
     def bill(self, key: str) -> Bill:
         """The price for the time the host was up."""
@@ -307,9 +313,13 @@ class LocalProvider:
         seconds = (time.monotonic() if lease.until is None else lease.until) - lease.since
         return Bill(_TARIFF.usd(lease.usd_per_h, seconds), seconds)
 
-    def hosts(self, run: str) -> list[str]:
-        """Keys of hosts that are up. What another process left is none: its guards ended with it."""
-        return [key for key, lease in self._leases.items() if lease.run == run and not lease.host.closed]
+    def rented(self, run: str | None = None) -> list[Rented]:
+        """Hosts that are up. What another process left is none: its guards ended with it."""
+        return [
+            Rented(self.name, key, lease.run, what="this-machine", expires=lease.expires, usd_per_h=lease.usd_per_h)
+            for key, lease in self._leases.items()
+            if run in (None, lease.run) and not lease.host.closed
+        ]
 
 
 @dataclass
@@ -318,4 +328,5 @@ class _Lease:
     run: str
     usd_per_h: float
     since: float
+    expires: float
     until: float | None = None
