@@ -58,11 +58,13 @@ def run(
 
 
 def described_machine(live: LiveStudy) -> LiveStudy:
-    """The study with this machine, the engine's version and ours: what its trials are measured with from now on."""
+    """The study with this machine (unless none of its trials runs here), the engine's version and ours: what its trials are
+    measured with from now on."""
     from cloudbandit import __version__
     from cloudbandit.providers.local import describe_machine
 
-    machine = {**describe_machine(), "engine": live.engine_version(), "cloudbandit": __version__}
+    here = {} if live.elsewhere else describe_machine()
+    machine = {**here, "engine": live.engine_version(), "cloudbandit": __version__}
     return replace(live, spec={**live.spec, "machine": machine})
 
 

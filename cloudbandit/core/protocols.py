@@ -9,7 +9,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
-from pathlib import Path
+from pathlib import Path, PurePath
 from typing import Protocol, runtime_checkable
 
 from cloudbandit.core.goal import Goal
@@ -159,7 +159,8 @@ class Process(Protocol):
 
 
 class Host(Protocol):
-    """A machine that is up. Engines and load generators see nothing else, so that they run on any."""
+    """A machine that is up. Engines and load generators see nothing else, so that they run on any. ``elsewhere = True`` says that
+    it is not this one: what lies here has to be put there. Whatever is asked of a host that went away raises `HostLost`."""
 
     @property
     def name(self) -> str: ...
@@ -181,8 +182,11 @@ class Host(Protocol):
     ) -> Process:
         """Start in the background; output goes to ``log`` in the host's folder."""
 
+    def path(self, remote: str) -> PurePath:
+        """Where a path of the host's folder lies, absolute."""
+
     def put(self, local: Path, remote: str) -> None:
-        """Copy a file there; ``remote`` is relative to the host's folder."""
+        """Copy a file, or a folder with all that is in it; ``remote`` is relative to the host's folder."""
 
     def get(self, remote: str, local: Path) -> None:
         """Copy a file back."""

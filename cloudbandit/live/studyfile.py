@@ -105,6 +105,11 @@ class LiveStudy:
     def name(self) -> str:
         return str(self.spec["study"].get("name", "study"))
 
+    @property
+    def elsewhere(self) -> bool:
+        """Whether no trial runs on this machine."""
+        return all(getattr(provider, "elsewhere", False) for provider in self.objective.by_arm.values())
+
     def engine_version(self) -> str:
         """What is installed where trials will run, as far as that can be asked free of charge; else empty. What would stop every
         trial is told here, before the first one.

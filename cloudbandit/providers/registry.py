@@ -2,5 +2,9 @@
 
 from cloudbandit.core.names import Names
 
-PROVIDERS = Names("provider", "cloudbandit.providers", {"local": "cloudbandit.providers.local:LocalProvider"})
+PROVIDERS = Names(
+    "provider",
+    "cloudbandit.providers",
+    {"local": "cloudbandit.providers.local:LocalProvider", "ssh": "cloudbandit.providers.ssh:SSHProvider"},
+)
 DEFAULT = "local"
