@@ -38,6 +38,7 @@ CORE = [
     "stop",
     "store_schema",
     "database",
+    "leases",
     "record",
     "store",
     "pools",

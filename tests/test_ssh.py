@@ -156,7 +156,7 @@ def test_nothing_lives_on_after_a_kill_of_whoever_asked(machine, key_file):
     code = (
         "import sys, time; from cloudbandit.providers.ssh import SSHProvider\n"
         f"p = SSHProvider([{entry(machine, key_file)!r}]); o = p.offers()[0]\n"
-        "h = p.connect(p.launch(o, run='r', key='k', expires=time.time() + 60))\n"
+        "h = p.connect(p.launch(o, run='r', key='k', expires=time.time() + 60), timeout_s=9)\n"
         f"h.start([sys.executable, '-c', {FAMILY!r}], grace_s=60); print(h.folder, flush=True); time.sleep(600)"
     )
     with subprocess.Popen([sys.executable, "-c", code], stdout=subprocess.PIPE, text=True) as other:

@@ -212,7 +212,7 @@ class Provider(Protocol):
 
     @property
     def boot_s(self) -> float:
-        """The longest a launch may take until the host is up; it is part of what a trial holds."""
+        """The longest a launch, asked for again where need be, may take until the host is up; part of what a trial holds."""
 
     @property
     def lag_s(self) -> float:
@@ -226,7 +226,8 @@ class Provider(Protocol):
         """What can be launched; labels differ."""
 
     def quote(self, offer: Offer, seconds: float) -> float:
-        """The most a lease of at most so many seconds, boot included, can be billed: USD, by the provider's own tariff."""
+        """The most a lease of at most so many seconds, boot included, and ``gone_s`` more where they are billed, can cost, in USD
+        and by the provider's own tariff."""
 
     def launch(self, offer: Offer, *, run: str, key: str, expires: float) -> Receipt:
         """Ask for a machine, tagged with ``run``, ``key`` and ``expires`` (seconds since 1970), which goes by itself then as far
@@ -237,8 +238,8 @@ class Provider(Protocol):
             ProviderError: anything else; whether there is a machine is then not known.
         """
 
-    def connect(self, receipt: Receipt) -> Host:
-        """Wait, at most ``boot_s``, until the machine can be used.
+    def connect(self, receipt: Receipt, *, timeout_s: float) -> Host:
+        """Wait, at most so long, until the machine can be used.
 
         Raises:
             HostLost: it went away, or cannot be reached in time.

@@ -6,7 +6,6 @@ The parsed file is plain data and goes into the store, so that a study can be co
 from __future__ import annotations
 
 import json
-import secrets
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -134,7 +133,8 @@ class LiveStudy:
         """Run, or go on where the store says it stopped."""
         if self.objective.benchmark.keep is not None:
             check_folder(self.objective.benchmark.keep, "study.keep_records")
-        self.objective.store_id = secrets.token_hex(4) if store is None else store.id
+        if store is not None:
+            self.objective.store_id, self.objective.book = store.id, store.leases
         pool = Serial()
         try:
             study = Study(

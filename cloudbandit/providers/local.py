@@ -292,7 +292,7 @@ class LocalProvider(StandingMachines[LocalHost]):
             self.hold(key, LocalHost(expires=expires), run, offer, expires)
         return Receipt(key)
 
-    def connect(self, receipt: Receipt) -> LocalHost:
+    def connect(self, receipt: Receipt, *, timeout_s: float) -> LocalHost:
         """The host of that key."""
         host = self.held(receipt.key)
         if host is None:

@@ -86,7 +86,7 @@ class SSHProvider(StandingMachines[SSHHost]):
             self.hold(key, self._open(offer, expires=expires, alone=True), run, offer, expires)
         return Receipt(key, offer.instance_type)
 
-    def connect(self, receipt: Receipt) -> SSHHost:
+    def connect(self, receipt: Receipt, *, timeout_s: float) -> SSHHost:
         """The host of that key."""
         host = self.held(receipt.key)
         if host is None:

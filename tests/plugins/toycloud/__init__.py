@@ -71,7 +71,7 @@ class ToyCloud:
         self._up[key] = (run, LocalHost(expires=expires), offer.usd_per_h, began)
         return Receipt(key)
 
-    def connect(self, receipt: Receipt) -> LocalHost:
+    def connect(self, receipt: Receipt, *, timeout_s: float) -> LocalHost:
         self.clock.sleep(self.boot_s)
         return self._up[receipt.key][1]
 
