@@ -26,8 +26,8 @@ class Clock(Protocol):
 def give_back(provider: Provider, key: str, *, believed_from: float, clock: Clock = time) -> None:
     """Destroy what a key rents, and see it gone.
 
-    A listing may be behind by the provider's ``lag_s``. So what it does not show is believed to be gone no earlier than so long after
-    the last call that may have made something; and where listings may be behind at all, two in a row have to agree.
+    A listing may be behind by the provider's ``lag_s``. So what it does not show is believed to be gone no earlier than so long
+    after the last call that may have made something; and where listings may be behind at all, two in a row have to agree.
 
     Args:
         believed_from: on the monotonic clock; from then on an empty listing is believed.
