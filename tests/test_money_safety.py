@@ -10,7 +10,7 @@ from hypothesis import HealthCheck, Phase, settings
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, initialize, precondition, rule, run_state_machine_as_test
 
-from cloudbandit import Result
+from cloudbandit import Result, Status
 from cloudbandit.core.budget import Ledger
 from cloudbandit.core.errors import HostInterrupted, LeaseStuck, ProviderError
 from cloudbandit.core.leases import LeaseState, MemoryBook
@@ -56,7 +56,7 @@ class Mortal:
 
     def __getattr__(self, name):
         found = getattr(self._inner, name)
-        if not callable(found):
+        if not callable(found) or name in ("time", "monotonic"):
             return found
 
         def called(*args, **kwargs):
@@ -72,17 +72,20 @@ class Mortal:
 class LedgerOnly(FakeProvider):
     """Mutant: destroys what it has an id of, and looks no further."""
 
-    ids: dict = {}  # noqa: RUF012
-
     def launch(self, offer, *, run, key, expires):
         receipt = super().launch(offer, run=run, key=key, expires=expires)
-        self.ids[id(self.cloud), key] = receipt.id
+        self.cloud.known = {**getattr(self.cloud, "known", {}), key: receipt.id}
         return receipt
 
     def destroy(self, key):
-        if (id(self.cloud), key) in self.ids:
-            self.cloud.delete(self.ids[id(self.cloud), key])
-        return Fate.GONE
+        if key not in getattr(self.cloud, "known", {}):
+            return Fate.GONE
+        machine = self.cloud.find(self.cloud.known[key])
+        self.cloud.delete(machine.id)
+        return Fate.GONE if machine.state(self.cloud.clock.time()) == "gone" else Fate.GOING
+
+    def rented(self, run=None):
+        return [one for one in super().rented(run) if one.key in getattr(self.cloud, "known", {})]
 
 
 class Trusting(FakeProvider):
@@ -295,8 +298,8 @@ def test_ten_thousand_fault_schedules():
 @pytest.mark.parametrize(
     ("mutants", "told"),
     [
-        ({"provider": LedgerOnly}, "left"),
-        ({"provider": Trusting}, "left|nobody knows"),
+        ({"provider": LedgerOnly}, "(?i)left|nobody knows|cost more"),
+        ({"provider": Trusting}, "(?i)left|nobody knows|cost more"),
         ({"provider": Keyless}, "paid twice|cost more"),
         ({"book": NoIntent}, "nobody knows|cost more|paid twice"),
     ],
@@ -305,3 +308,139 @@ def test_ten_thousand_fault_schedules():
 def test_mutants_are_caught(mutants, told):
     with pytest.raises(AssertionError, match=told):
         search(2_000, mutants)
+
+
+# ── one by one ──
+
+
+def every_step(**world):
+    """Worlds in which a process was killed at each of its calls, the last one not at all."""
+    for kill_at in range(200):
+        one = World(**world)
+        yield one, one.process(2, kill_at)
+        if one.kills == 0:
+            return
+    pytest.fail("it never ended")
+
+
+@pytest.mark.parametrize("then", ["resume", "reap"])
+@pytest.mark.parametrize("fault", [None, Fault.LOST, Fault.LATE, Fault.PARTIAL, Fault.LEFT])
+def test_killed_at_every_step_of_a_launch_and_a_destroy_nothing_is_left(then, fault):
+    steps = 0
+    for world, ended in every_step(disks=True, lives=False, cap=10.0):
+        steps += 1
+        if fault is not None:
+            world.cloud.plan("create", [fault])
+        told = world.process(2) if then == "resume" else world.reap()
+        assert told == "done" if then == "resume" and fault is not Fault.PARTIAL else True
+        assert world.cloud.standing(**{OURS: "1"}) == [], (steps, ended)
+        assert then == "reap" or world.book.standing() == []
+        world.check()
+        numbers = [
+            int(r.tags[KEY].rpartition("-")[2]) for r in world.cloud.resources if OURS in r.tags and r.kind == "machine"
+        ]
+        assert len(set(numbers)) == len(numbers), "a trial was paid twice"
+    assert steps > 25
+
+
+def test_without_an_intent_row_a_kill_between_call_and_reply_exceeds_the_cap():
+    def spent(book):
+        most = 0.0
+        for kill_at in range(12):
+            world = World(book=book, lives=False, cap=3.0)
+            assert world.process(1, kill_at) == "killed"
+            assert world.process(100) == "usd"
+            most = max(most, world.cloud.usd(**{OURS: "1"}))
+        return most
+
+    assert spent(MemoryBook) <= 3.0
+    assert spent(NoIntent) > 3.0
+
+
+def test_what_does_not_go_is_stuck_keeps_its_money_and_stops_the_study():
+    world = World(cap=10.0, lives=False)
+    world.cloud.plan("delete", [Fault.IGNORED] * 1000)
+    assert world.process(3) == "LeaseStuck"
+    (row,) = world.book.standing()
+    assert row.state is LeaseState.STUCK
+    assert "still listed" in row.why
+    assert world.number == 1, "nothing more is launched"
+    assert world.ledger.spent_usd == pytest.approx(row.hold_usd)
+    assert world.process(3) == "LeaseStuck", "nor by a new process"
+    assert world.number == 1
+    reaped = world.reap()
+    assert [one.key for one in reaped.left] == [row.key]
+    world.cloud.faults.clear()
+    assert world.process(1) == "done"
+    assert world.book.standing() == []
+    world.check(done=True)
+
+
+def test_what_was_measured_is_kept_where_the_machine_does_not_go():
+    world = World(cap=10.0, lives=False)
+    world.cloud.plan("delete", [Fault.IGNORED] * 1000)
+    objective = LiveObjective(
+        {"fake": world.provider},
+        ToyEngine(),
+        Benchmark("m", Workload(Fixed(5, 4)), [Closed(1)]),
+        "r",
+        "s",
+        book=world.book,
+        clock=world.clock,
+    )
+    candidate = Candidate(ARMS[0], {"gpus": 1, "batch": 1})
+    quote = objective.quote(candidate).usd
+    with mock.patch("cloudbandit.live.objective.measure", return_value=Result(metrics={"loss": 1.0})):
+        result = objective.evaluate(Trial(0, candidate), Unattended())
+    assert (result.status, result.metrics["loss"]) == (Status.OK, 1.0)
+    assert result.spent_usd + result.hosts_usd == pytest.approx(quote)
+    with pytest.raises(LeaseStuck):
+        objective.quote(candidate)
+
+
+@pytest.mark.parametrize(
+    ("fault", "ended", "created"),
+    [
+        (Fault.REFUSED, "done", 3),
+        (Fault.QUOTA, "done", 1),  # an offer that the account may not have is not asked for again
+        (Fault.FORBIDDEN, "CredentialsError", 1),
+        (Fault.PARTIAL, "ProviderError", 1),
+        (Fault.THROTTLED, "done", 6),  # asked again, under the same key
+    ],
+)
+def test_each_kind_of_refusal_is_met_in_its_own_way(fault, ended, created):
+    world = World(cap=10.0)
+    world.cloud.plan("create", [fault, None] * 3 if fault is Fault.THROTTLED else [fault] * 3)
+    assert world.process(3) == ended
+    assert world.cloud.calls[1:].count("create") == created
+    world.check(done=True)
+    assert world.book.standing() == []
+
+
+def test_a_machine_that_never_answers_is_given_back():
+    world = World(cap=10.0)
+    world.provider._host = lambda machine: None
+    assert world.process(2) == "done"
+    world.check(done=True)
+    assert {row.state for row in world.book.rows()} == {LeaseState.GONE}
+
+
+def test_a_reaper_waits_out_the_lag_and_says_what_is_left():
+    world = World()
+    world.cloud.create("k", what="w", where="x", tags={OURS: "1", RUN: "r", KEY: "k"}, usd_per_h=1.0)
+    world.cloud.create("lost", what="w", where="x", tags={OURS: "1", RUN: "r"}, usd_per_h=1.0)  # its key tag was lost
+    began = world.clock.now
+    reaped = world.reap()
+    assert world.clock.now - began >= LAG_S
+    assert [one.key for one in reaped.gone] == ["k"]
+    assert [one.id for one in reaped.left] == [one.id for one in world.cloud.standing(**{OURS: "1"})]
+    world.cloud.plan("listing", [Fault.FORBIDDEN])
+    assert "Forbidden" in world.reap().errors[0]
+
+
+def test_a_late_launch_of_a_dead_process_is_reaped():
+    world = World(lives=False)
+    world.cloud.plan("create", [Fault.LATE])
+    assert world.process(1, kill_at=6) == "killed"
+    assert world.reap().left == []
+    assert world.cloud.standing(**{OURS: "1"}) == []

@@ -61,6 +61,7 @@ class Lease:
     used_s: float = 0.0
     bill: Bill = field(default_factory=Bill)
     stuck: LeaseStuck | None = None
+    _asked_again: bool = field(default=False, init=False, repr=False)
 
     @contextlib.contextmanager
     def host(self) -> Iterator[Host]:
@@ -75,16 +76,16 @@ class Lease:
         began = 0.0
         expires = self.clock.time() + self.seconds
         self.book.intend(LeaseRow(self.key, self.run, self.arm, self.offer.label, self.hold_usd, expires))
-        refused = False
+        certain = False
         until = self.clock.monotonic() + self.provider.boot_s
         try:
             try:
                 receipt = self._launch(expires, until)
-            except NoCapacity as none:
-                refused = none.clean
+            except NoCapacity as none:  # nothing was made, unless an earlier answer was lost
+                certain = none.clean and not self._asked_again
                 raise
             finally:
-                believed_from = self.clock.monotonic() + (0.0 if refused else self.provider.lag_s)
+                believed_from = self.clock.monotonic() + (0.0 if certain else self.provider.lag_s)
             self.book.mark(self.key, LeaseState.ACTIVE, id=receipt.id, where_at=receipt.where)
             host = self.provider.connect(receipt, timeout_s=max(0.0, until - self.clock.monotonic()))
             began = self.clock.monotonic()
@@ -107,6 +108,7 @@ class Lease:
                 if not error.again or self.clock.monotonic() + pause >= until:
                     raise
                 log.info("launching %s: %s; asking again", self.key, error)
+            self._asked_again = True
             self.clock.sleep(pause)
             pause = min(2 * pause, _LONGEST_PAUSE_S)
 

@@ -40,7 +40,7 @@ class Fault(StrEnum):
     LOST = "lost"
     """It took effect, and the answer is lost."""
     LATE = "late"
-    """The caller gives up waiting; it takes effect afterwards, within the bound on the lag."""
+    """The caller gives up waiting; it takes effect afterwards, within half the lag."""
     PARTIAL = "partial"
     """A disk is made and the machine is not; the answer is an error."""
     LEFT = "left"
@@ -94,7 +94,8 @@ class FakeCloud:
 
     Args:
         clock: anything with ``time()`` and ``sleep()``: the module `time`, or a `VirtualClock`.
-        lag_s: listings are behind by at most so long, each by a time of its own.
+        lag_s: what a call did shows in every listing after at most so long: half of it may pass before a late call takes effect,
+            and by half of it a listing may be behind, each by a time of its own.
         delete_s: a deletion takes so long; it is billed until then.
         seed: of the lags.
         quota: how many machines may stand; None: any number.
@@ -123,7 +124,7 @@ class FakeCloud:
         self._random, self._numbers, self._lock = random.Random(seed), itertools.count(1), threading.RLock()
 
     def plan(self, call: str, faults: Iterable[Fault | None]) -> None:
-        """What the next calls of a kind (``create``, ``delete``, ``list``) meet; None: nothing."""
+        """What the next calls of a kind (``create``, ``delete``, ``listing``) meet; None: nothing."""
         self.faults[call].extend(faults)
 
     def meet(self, call: str) -> Fault | None:
@@ -159,7 +160,7 @@ class FakeCloud:
             if known is None:
                 if self.quota is not None and len(self.standing(MACHINE)) >= self.quota:
                     raise Trouble(Fault.QUOTA)
-                made = now + self._random.uniform(0.0, self.lag_s) if fault is Fault.LATE else now
+                made = now + self._random.uniform(0.0, self.lag_s / 2) if fault is Fault.LATE else now
                 if self.disks or fault is Fault.PARTIAL:
                     disk = self._add(DISK, token, "disk", where, tags, DISK_USD_PER_H, made=made)
                 if fault is Fault.PARTIAL:
@@ -215,9 +216,9 @@ class FakeCloud:
         Raises:
             Trouble: see `Fault`.
         """
-        fault = self.meet("list")
+        fault = self.meet("listing")
         with self._lock:
-            at = self.clock.time() - self._random.uniform(0.0, self.lag_s)
+            at = self.clock.time() - self._random.uniform(0.0, self.lag_s / 2)
             found = [(r, r.state(at)) for r in self.resources if all(r.tags.get(k) == v for k, v in tags.items())]
         if fault is not None:
             raise Trouble(fault)
