@@ -115,10 +115,15 @@ def _printer(live: LiveStudy, status: Status, *, quiet: bool) -> Callable[[Obser
     several = len(live.objective.domain().leaves) > 1
     of = f" of {live.budget.trials}" if live.budget.trials else ""
 
+    spent_usd = 0.0
+
     def working(number: int) -> None:
-        status.update(f"trial {number}{of}: start, load, stop … (Ctrl-C loses nothing)")
+        so_far = f", {spent_usd:.4g} USD in this run" if number else ""
+        status.update(f"trial {number}{of}: start, load, stop{so_far} … (Ctrl-C loses nothing)")
 
     def tell(o: Observation) -> None:
+        nonlocal spent_usd
+        spent_usd += o.result.spent_usd + o.result.hosts_usd
         working(o.trial.number + 1)
         if quiet:
             return

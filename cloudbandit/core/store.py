@@ -198,6 +198,14 @@ class Store:
             raise
         return claimed
 
+    def claim(self, name: str) -> StudyRecord:
+        """Keep everybody else from running a study, until what is returned is closed.
+
+        Raises:
+            StoreBusyError: somebody runs it.
+        """
+        return StudyRecord(self._database, int(self._study(name).id), name)
+
     def close(self) -> None:
         self._database.close()
 

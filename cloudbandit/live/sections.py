@@ -33,6 +33,7 @@ class StudySection(Section):
     seconds: Amount | None = None
     seed: Count0 = 0
     wait_s: Amount0 = 60.0
+    parallel: Count = 1
     store: Text | None = None
     keep_records: Text | None = None
 

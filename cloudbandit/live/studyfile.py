@@ -19,7 +19,7 @@ from cloudbandit.core.fleet import USD_PER_H, FleetGoal
 from cloudbandit.core.goal import MAX_FAILURE_RATE, SLO, Goal, SLOGoal
 from cloudbandit.core.metrics import resolve_metric
 from cloudbandit.core.outputs import check_folder
-from cloudbandit.core.pools import Serial
+from cloudbandit.core.pools import Serial, Threads
 from cloudbandit.core.protocols import Provider
 from cloudbandit.core.report import Report
 from cloudbandit.core.schema import convert, parse
@@ -96,8 +96,14 @@ class LiveStudy:
             keep=None if study.keep_records is None else Path(study.keep_records).expanduser(),
         )
         needs = () if isinstance(goal, FleetGoal) else goal.metrics
-        objective = LiveObjective(_providers(file), _engine(file.engine), benchmark, run=study.name, needs=needs)
+        objective = LiveObjective(_providers(spec), _engine(file.engine), benchmark, run=study.name, needs=needs)
         objective.domain()
+        here = [arm for arm, one in objective.by_arm.items() if not getattr(one, "elsewhere", False)]
+        if study.parallel > 1 and here:
+            raise UsageError(
+                f"study.parallel is {study.parallel}, and trials of {', '.join(here)} run on this machine, where they would "
+                "measure one another. Cure: parallel = 1"
+            )
         return cls(spec, objective, goal, study.optimizer, budget, study.seed)
 
     @property
@@ -135,7 +141,8 @@ class LiveStudy:
             check_folder(self.objective.benchmark.keep, "study.keep_records")
         if store is not None:
             self.objective.store_id, self.objective.book = store.id, store.leases
-        pool = Serial()
+        parallel = int(self.spec["study"].get("parallel", 1))
+        pool = Serial() if parallel == 1 else Threads(parallel)
         try:
             study = Study(
                 self.objective.domain(),
@@ -165,7 +172,7 @@ def _sections(spec: Mapping[str, Any]) -> dict[str, Any]:
 
 def _stable(spec: Mapping[str, Any]) -> str:
     """What makes two runs the same study: everything but how long it may go on, and where it is kept."""
-    loose = {"trials", "usd", "seconds", "store", "keep_records", "wait_s"}
+    loose = {"trials", "usd", "seconds", "store", "keep_records", "wait_s", "parallel"}
     sections = {s: dict(c) for s, c in _sections(spec).items()}
     default = ("max_failure_rate", MAX_FAILURE_RATE)  # written out or not, the study is the same
     sections["study"] = {k: v for k, v in sections["study"].items() if k not in loose and (k, v) != default}
@@ -216,22 +223,31 @@ def _several(names: str | list[str] | None) -> tuple[str, ...]:
     return (names,) if isinstance(names, str) else tuple(names or ())
 
 
-def _providers(file: StudyFile) -> dict[str, Provider]:
-    """By the name of the arm.
+def providers_of(spec: Mapping[str, Any]) -> dict[str, tuple[str, dict[str, Any]]]:
+    """The plug-in and its settings, by the name of the arm.
 
     Raises:
-        UsageError: both forms are there; an unknown provider, or a key that it does not take.
+        UsageError: both forms are there.
     """
+    file = convert(_sections(spec), StudyFile, "the study", UsageError)
     if file.provider is not None and file.providers:
         raise UsageError("the study has [provider] and [providers.…]; [provider] is the form for one")
     one = {} if file.provider is None else file.provider
     sections = file.providers or {str(one.get("name", DEFAULT)): one}
-    made: dict[str, Provider] = {}
-    for arm, section in sections.items():
-        where = f"[providers.{arm}]" if file.providers else "[provider]"
-        arguments = {key: value for key, value in section.items() if key != "name"}
-        made[arm] = PROVIDERS.make(str(section.get("name", arm)), arguments, where)
-    return made
+    return {
+        arm: (str(section.get("name", arm)), {key: value for key, value in section.items() if key != "name"})
+        for arm, section in sections.items()
+    }
+
+
+def _providers(spec: Mapping[str, Any]) -> dict[str, Provider]:
+    """By the name of the arm.
+
+    Raises:
+        UsageError: an unknown provider, or a key that it does not take.
+    """
+    form = "[providers.{}]" if spec.get("providers") else "[provider]"
+    return {arm: PROVIDERS.make(name, given, form.format(arm)) for arm, (name, given) in providers_of(spec).items()}
 
 
 def _engine(section: EngineSection) -> Engine:
