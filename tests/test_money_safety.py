@@ -137,13 +137,23 @@ FAULTS = {
 class World:
     """A cloud with somebody else's machine in it, a ledger of money, a book of leases; processes come and go."""
 
-    def __init__(self, seed=0, lives=True, disks=False, delete_s=30.0, cap=1.0, provider=FakeProvider, book=MemoryBook):
+    def __init__(
+        self,
+        seed=0,
+        lives=True,
+        disks=False,
+        delete_s=30.0,
+        cap=1.0,
+        provider=FakeProvider,
+        book=MemoryBook,
+        name="fake",
+    ):
         self.clock = VirtualClock()
         self.cloud = FakeCloud(self.clock, lag_s=LAG_S, delete_s=delete_s, seed=seed, lives=lives, disks=disks)
         self.theirs = self.cloud.create("theirs", what="x", where="y", tags={"owner": "them", RUN: "r"}, usd_per_h=1.0)
         self.provider = provider(self.cloud, gone_s=GONE_S, boots_s=10.0)
         self.ledger, self.book = Ledger(cap), book(self.clock.time)
-        self.number, self.kills, self.charged = 0, 0, {}
+        self.name, self.number, self.kills, self.charged = name, 0, 0, {}
 
     def process(self, trials=1, kill_at=None, durations=(60.0,), after=None, arms=(0,)):
         """A run of the study until it ends, or is killed; how it ended."""
@@ -151,7 +161,7 @@ class World:
         clock = Mortal(self.clock, life)
         benchmark = Benchmark("m", Workload(Fixed(5, 4)), [Closed(1)], requests=2, limit_s=LIMIT_S)
         provider, book = Mortal(self.provider, life), Mortal(self.book, life)
-        objective = LiveObjective({"fake": provider}, ToyEngine(), benchmark, "r", "s", book=book, clock=clock)
+        objective = LiveObjective({self.name: provider}, ToyEngine(), benchmark, "r", "s", book=book, clock=clock)
         life.steps, life.taken, flying = kill_at, 0, None
 
         def measured(host, engine, benchmark, trial, run):
@@ -268,13 +278,13 @@ class Machine(RuleBasedStateMachine):
         self.world.check(done=True)
 
 
-def search(examples, mutants=None, seconds=None):
+def search(examples, mutants=None, steps=6):
     machine = type("Machine", (Machine,), {"mutants": mutants or {}})
     run_state_machine_as_test(
         machine,
         settings=settings(
             max_examples=examples,
-            stateful_step_count=6,
+            stateful_step_count=steps,
             deadline=None,
             derandomize=True,
             database=None,

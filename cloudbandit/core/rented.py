@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import hashlib
+import re
 from dataclasses import dataclass
 from enum import StrEnum
 
@@ -54,3 +56,12 @@ class Rented:
     since: float | None = None
     expires: float | None = None
     usd_per_h: float | None = None
+
+
+def run_tag(run: str) -> str:
+    """A run's name as every cloud takes it in a tag: as it is where that is lower case, digits and dashes, at most 48 characters;
+    else shortened to such, with a digest so that two runs differ."""
+    if re.fullmatch(r"[a-z]([a-z0-9-]{0,46}[a-z0-9])?", run):
+        return run
+    slug = re.sub(r"[^a-z0-9]+", "-", run.lower()).strip("-")[:36]
+    return f"r-{slug}-{hashlib.sha256(run.encode()).hexdigest()[:8]}".replace("--", "-")

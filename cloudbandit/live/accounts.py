@@ -10,7 +10,7 @@ from typing import Any
 from cloudbandit.core.errors import UsageError
 from cloudbandit.core.leases import LeaseState
 from cloudbandit.core.protocols import Provider
-from cloudbandit.core.rented import Rented
+from cloudbandit.core.rented import Rented, run_tag
 from cloudbandit.core.store import Store
 from cloudbandit.live.giving_back import Clock, Reaped, reap
 from cloudbandit.live.studyfile import KIND, providers_of
@@ -46,7 +46,7 @@ def chosen(*, run: str | None, every: bool, store: Store | None, now: float) -> 
     if every:
         return lambda one: True
     if run is not None:
-        return lambda one: one.run == run
+        return lambda one: one.run in (run, run_tag(run))
     if store is not None:
         mine = f"cb-{store.id}-"
         return lambda one: one.key.startswith(mine)

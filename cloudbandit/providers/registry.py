@@ -5,6 +5,10 @@ from cloudbandit.core.names import Names
 PROVIDERS = Names(
     "provider",
     "cloudbandit.providers",
-    {"local": "cloudbandit.providers.local:LocalProvider", "ssh": "cloudbandit.providers.ssh:SSHProvider"},
+    {
+        "local": "cloudbandit.providers.local:LocalProvider",
+        "ssh": "cloudbandit.providers.ssh:SSHProvider",
+        "aws": "cloudbandit.providers.aws:AWSProvider",
+    },
 )
 DEFAULT = "local"

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import math
 import time
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -154,9 +153,6 @@ def _refused(address: Address, error: Exception, us: bool) -> CredentialsError:
     )
 
 
-def open_host(
-    address: Address, name: str, *, until: float = math.inf, patient: bool = False, **options: Any
-) -> SSHHost:
-    """A host at that address; see `open_connection` and `SSHHost`."""
-    until = min(until, time.monotonic() + ANSWER_S) if not patient else until
-    return SSHHost(open_connection(address, until=until, patient=patient), name, **options)
+def open_host(address: Address, name: str, **options: Any) -> SSHHost:
+    """A host that is up, at that address; see `SSHHost` for the options."""
+    return SSHHost(open_connection(address, until=time.monotonic() + ANSWER_S), name, **options)

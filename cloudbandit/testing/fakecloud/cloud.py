@@ -194,8 +194,7 @@ class FakeCloud:
             now = self.clock.time()
             if fault is not Fault.IGNORED and one.state(now) == "up":
                 one.going, one.gone = now, now + self.delete_s
-                if self.delete_s == 0:
-                    self.on_gone(one)
+                self.on_gone(one)
         if fault is not None and Trouble(fault).lost:
             raise Trouble(fault)
 

@@ -1,0 +1,94 @@
+"""Real SDK clients before fake clouds: a rig per provider, the same for all tests."""
+
+import contextlib
+import sys
+from dataclasses import dataclass, field
+
+from cloudbandit.testing.fakecloud import FakeCloud
+from cloudbandit.testing.fakecloud.machines import Machines
+from cloudbandit.testing.fakecloud.server import Server
+
+TYPES = {"aws": "g4dn.xlarge"}
+REGION = {"aws": "us-east-1"}
+ONE_REGION = {"aws": {"everywhere": ["us-east-1"]}}
+ON_DEMAND, SPOT = 0.526, 0.2
+HEAD = "provider,region,instance_type,accelerator,accelerators,vcpu,memory_gib,on_demand_usd_per_h,spot_usd_per_h,as_of,source\n"
+
+
+@dataclass
+class Rig:
+    """A provider, and the truth behind it."""
+
+    name: str
+    cloud: FakeCloud
+    front: object
+    server: Server
+    machines: Machines | None
+    settings: dict = field(default_factory=dict)
+
+    def provider(self, **more):
+        """A fresh one, as another process would make it."""
+        return make(self.name, {**self.settings, **more})
+
+
+def make(name, settings):
+    from cloudbandit.providers.registry import PROVIDERS
+
+    return PROVIDERS.make(name, settings, "the test")
+
+
+@contextlib.contextmanager
+def rig(name, folder, monkeypatch, *, ssh=False, environment=None, answer=True, **cloud):
+    """A rig that is taken down at the end."""
+    made = FakeCloud(**cloud)
+    prices = folder / f"{name}.csv"
+    kinds = [TYPES[name], "not-sold"]
+    rows = [f"{name},{REGION[name]},{kind},T4-16GB,1,4,16,{ON_DEMAND},{SPOT},2026-07-20,test" for kind in kinds]
+    prices.write_text(HEAD + "\n".join(rows) + "\n")
+    machines = Machines(made, environment, answer=answer) if ssh else None
+    front = _front(name, made)
+    server = Server(front)
+    settings = {"prices": str(prices), "python": sys.executable, "user": "me", "purchase": ["on-demand", "spot"]}
+    settings |= {"ssh_port": machines.port} if machines else {}
+    settings |= _settings(name, server.url, monkeypatch, folder)
+    try:
+        yield Rig(name, made, front, server, machines, settings)
+    finally:
+        server.close()
+        if machines:
+            machines.close()
+
+
+def _front(name, cloud):
+    sold = {TYPES[name]: (ON_DEMAND, SPOT)}
+    if name == "aws":
+        from cloudbandit.testing.fakecloud.ec2 import EC2
+
+        return EC2(cloud, sold)
+    raise AssertionError(name)
+
+
+def _settings(name, url, monkeypatch, folder):
+    monkeypatch.setenv("AWS_ACCESS_KEY_ID", "AKIAPLANTED0000000000")
+    monkeypatch.setenv("AWS_SECRET_ACCESS_KEY", "planted-secret-of-aws-0123456789")
+    monkeypatch.setenv("AWS_CONFIG_FILE", str(folder / "none"))
+    monkeypatch.setenv("AWS_SHARED_CREDENTIALS_FILE", str(folder / "none"))
+    monkeypatch.setenv("AWS_EC2_METADATA_DISABLED", "true")
+    monkeypatch.delenv("AWS_PROFILE", raising=False)
+    return {"aws": {"endpoint_url": url}}[name]
+
+
+def reject(rig, monkeypatch):
+    """From now on the provider does not know us."""
+    rig.front.access_keys = {"AKIASOMEBODYELSE"}
+
+
+def forget(rig, monkeypatch):
+    """From now on we have no credentials."""
+    monkeypatch.delenv("AWS_ACCESS_KEY_ID")
+    monkeypatch.delenv("AWS_SECRET_ACCESS_KEY")
+
+
+def id_of(name, cloud, receipt):
+    """The fake's own id of what a receipt is for."""
+    return next(r.id for r in cloud.resources if r.kind == "machine" and r.tags.get("cloudbandit-key") == receipt.key)
