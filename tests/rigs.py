@@ -1,6 +1,8 @@
 """Real SDK clients before fake clouds: a rig per provider, the same for all tests."""
 
 import contextlib
+import functools
+import json
 import sys
 from dataclasses import dataclass, field
 
@@ -8,9 +10,11 @@ from cloudbandit.testing.fakecloud import FakeCloud
 from cloudbandit.testing.fakecloud.machines import Machines
 from cloudbandit.testing.fakecloud.server import Server
 
-TYPES = {"aws": "g4dn.xlarge"}
-REGION = {"aws": "us-east-1"}
-ONE_REGION = {"aws": {"everywhere": ["us-east-1"]}}
+TYPES = {"aws": "g4dn.xlarge", "gcp": "g2-standard-4"}
+REGION = {"aws": "us-east-1", "gcp": "us-central1"}
+ZONES = {"aws": 1, "gcp": 2}
+"""Where a launch is tried by turns, in one region."""
+ONE_REGION = {"aws": {"everywhere": ["us-east-1"]}, "gcp": {}}
 ON_DEMAND, SPOT = 0.526, 0.2
 HEAD = "provider,region,instance_type,accelerator,accelerators,vcpu,memory_gib,on_demand_usd_per_h,spot_usd_per_h,as_of,source\n"
 
@@ -65,28 +69,58 @@ def _front(name, cloud):
         from cloudbandit.testing.fakecloud.ec2 import EC2
 
         return EC2(cloud, sold)
+    if name == "gcp":
+        from cloudbandit.testing.fakecloud.gce import GCE
+
+        return GCE(cloud, sold)
     raise AssertionError(name)
 
 
+@functools.lru_cache(maxsize=1)
+def _rsa():
+    from cryptography.hazmat.primitives import serialization
+    from cryptography.hazmat.primitives.asymmetric import rsa
+
+    key = rsa.generate_private_key(public_exponent=65537, key_size=2048)
+    form = serialization.PrivateFormat.PKCS8
+    return key.private_bytes(serialization.Encoding.PEM, form, serialization.NoEncryption()).decode()
+
+
 def _settings(name, url, monkeypatch, folder):
+    account = {
+        "type": "service_account",
+        "project_id": "proj",
+        "private_key_id": "planted-key-id",
+        "private_key": _rsa() if name == "gcp" else "",
+        "client_email": "me@proj.example",
+        "client_id": "1",
+        "token_uri": f"{url}/token",
+    }
+    (folder / "account.json").write_text(json.dumps(account))
+    monkeypatch.setenv("GOOGLE_APPLICATION_CREDENTIALS", str(folder / "account.json"))
+    monkeypatch.setenv("NO_GCE_CHECK", "true")
+    monkeypatch.setenv("CLOUDSDK_CONFIG", str(folder / "none"))
+    monkeypatch.delenv("GOOGLE_CLOUD_PROJECT", raising=False)
     monkeypatch.setenv("AWS_ACCESS_KEY_ID", "AKIAPLANTED0000000000")
     monkeypatch.setenv("AWS_SECRET_ACCESS_KEY", "planted-secret-of-aws-0123456789")
     monkeypatch.setenv("AWS_CONFIG_FILE", str(folder / "none"))
     monkeypatch.setenv("AWS_SHARED_CREDENTIALS_FILE", str(folder / "none"))
     monkeypatch.setenv("AWS_EC2_METADATA_DISABLED", "true")
     monkeypatch.delenv("AWS_PROFILE", raising=False)
-    return {"aws": {"endpoint_url": url}}[name]
+    return {"aws": {"endpoint_url": url}, "gcp": {"api_endpoint": url}}[name]
 
 
 def reject(rig, monkeypatch):
     """From now on the provider does not know us."""
     rig.front.access_keys = {"AKIASOMEBODYELSE"}
+    rig.front.known = False
 
 
 def forget(rig, monkeypatch):
     """From now on we have no credentials."""
     monkeypatch.delenv("AWS_ACCESS_KEY_ID")
     monkeypatch.delenv("AWS_SECRET_ACCESS_KEY")
+    monkeypatch.delenv("GOOGLE_APPLICATION_CREDENTIALS")
 
 
 def id_of(name, cloud, receipt):

@@ -31,8 +31,8 @@ from cloudbandit.testing.fakecloud.provider import NoHost
 
 pytest.importorskip("asyncssh")
 pytestmark = pytest.mark.slow
-PROVIDERS = ["aws"]
-SDK = {"aws": "boto3"}
+PROVIDERS = ["aws", "gcp"]
+SDK = {"aws": "boto3", "gcp": "google.cloud.compute_v1"}
 OURS = {"cloudbandit": "1"}
 
 
@@ -94,7 +94,7 @@ def test_a_machine_is_launched_tagged_reached_and_seen_gone(with_machines):
             assert machine.tags["cloudbandit-key"] == lease.key
             assert machine.gone == pytest.approx(time.time() + 600, abs=60), "its own timer is armed"
             assert [row.state for row in book.rows()] == [LeaseState.ACTIVE]
-            assert book.rows()[0].id == machine.id or machine.id in book.rows()[0].id
+            assert book.rows()[0].id in (machine.id, machine.token)
             (seen,) = [one for one in provider.rented() if one.kind == "machine"]
             assert (seen.key, seen.run, seen.usd_per_h) == (lease.key, "r", rigs.ON_DEMAND)
             assert seen.expires == pytest.approx(time.time() + 600, abs=30)
@@ -148,14 +148,15 @@ MET = {
 @pytest.mark.parametrize("fault", list(MET), ids=str)
 def test_refusals_are_told_apart_and_leave_nothing(rig, fault):
     provider = provider_of(rig)
-    rig.cloud.plan("create", [fault])
+    rig.cloud.plan("create", [fault] * 2)
     lease = Lease(provider, provider.offers()[0], "r", "cb-s-0123456789-0", 600.0)
     kind, why = MET[fault]
     with pytest.raises(kind, match=why) as told, lease.host():
         pytest.fail("there is no machine")
     assert type(told.value) is kind
     assert rig.cloud.standing(**OURS) == []
-    assert rig.cloud.calls.count("create") == 1, "a launch is not tried again by the SDK"
+    tried = rigs.ZONES[rig.name] if fault in (Fault.REFUSED, Fault.LEFT) else 1
+    assert rig.cloud.calls.count("create") == tried, "a launch is not tried again by the SDK"
 
 
 @pytest.mark.parametrize("fault", [Fault.LOST, Fault.LATE, Fault.THROTTLED, Fault.BROKEN], ids=str)
@@ -167,7 +168,6 @@ def test_asking_again_makes_no_second_machine(rig, fault):
         assert len(rig.cloud.standing("machine", **OURS)) == 1
     assert rig.cloud.standing(**OURS) == []
     assert len([r for r in rig.cloud.resources if r.kind == "machine"]) == 1
-    assert rig.cloud.calls.count("create") >= 2
 
 
 @pytest.mark.parametrize("fault", [Fault.LOST, Fault.THROTTLED, Fault.BROKEN, Fault.IGNORED], ids=str)

@@ -70,6 +70,7 @@ class Rental:
     Attributes:
         tags, user_data: what is sent under the key; sent again, it is the same.
         asked, until: when it was first asked for, and first seen gone after that, on the monotonic clock.
+        wall: when it was first asked for, in seconds since 1970.
         where: its region or zone, once known.
         stood: a machine was accepted, or seen.
     """
@@ -81,6 +82,7 @@ class Rental:
     tags: Mapping[str, str]
     user_data: str
     asked: float
+    wall: float
     until: float | None = None
     where: str = ""
     stood: bool = False
@@ -188,7 +190,8 @@ class CloudProvider(ABC):
             tags = {OURS: "1", RUN: run_tag(run), KEY: key, EXPIRES: str(int(expires))}
             data = cloud_config(host=keys, authorized=self.login.public, seconds=expires - self.clock.time())
             with self._lock:
-                fresh = Rental(offer, key, expires, keys, tags, data, self.clock.monotonic())
+                now = self.clock.monotonic(), self.clock.time()
+                fresh = Rental(offer, key, expires, keys, tags, data, *now)
                 rental = self._rentals.setdefault(key, fresh)
         receipt = self._create(rental)
         rental.where, rental.stood = receipt.where, True
@@ -245,10 +248,14 @@ class CloudProvider(ABC):
             return None
         for seen in found:
             if seen.interrupted:
-                raise HostInterrupted(f"{seen.id} was taken back by {self.name} ({seen.told})")
+                raise self.taken_back(seen.id)
         if found and all(seen.state != UP for seen in found):
             raise HostLost(f"{found[0].id} went away ({found[0].told})")
         return next((seen for seen in found if seen.state == UP), None)
+
+    def taken_back(self, id: str) -> HostInterrupted:
+        """The exception for it."""
+        return HostInterrupted(f"{id} was taken back by {self.name}")
 
     def _ready(self, host: SSHHost, offer: Offer, until: float) -> None:
         def left() -> float:

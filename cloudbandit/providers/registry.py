@@ -9,6 +9,7 @@ PROVIDERS = Names(
         "local": "cloudbandit.providers.local:LocalProvider",
         "ssh": "cloudbandit.providers.ssh:SSHProvider",
         "aws": "cloudbandit.providers.aws:AWSProvider",
+        "gcp": "cloudbandit.providers.gcp:GCPProvider",
     },
 )
 DEFAULT = "local"
