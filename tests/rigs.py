@@ -10,6 +10,7 @@ from cloudbandit.testing.fakecloud import FakeCloud
 from cloudbandit.testing.fakecloud.machines import Machines
 from cloudbandit.testing.fakecloud.server import Server
 
+SDK = {"aws": "boto3", "gcp": "google.cloud.compute_v1", "azure": "azure.mgmt.compute"}
 TYPES = {"aws": "g4dn.xlarge", "gcp": "g2-standard-4"}
 REGION = {"aws": "us-east-1", "gcp": "us-central1"}
 ZONES = {"aws": 1, "gcp": 2}
@@ -91,13 +92,14 @@ def _settings(name, url, monkeypatch, folder):
         "type": "service_account",
         "project_id": "proj",
         "private_key_id": "planted-key-id",
-        "private_key": _rsa() if name == "gcp" else "",
+        "private_key": _rsa(),
         "client_email": "me@proj.example",
         "client_id": "1",
         "token_uri": f"{url}/token",
     }
-    (folder / "account.json").write_text(json.dumps(account))
-    monkeypatch.setenv("GOOGLE_APPLICATION_CREDENTIALS", str(folder / "account.json"))
+    if name == "gcp":
+        (folder / "account.json").write_text(json.dumps(account))
+        monkeypatch.setenv("GOOGLE_APPLICATION_CREDENTIALS", str(folder / "account.json"))
     monkeypatch.setenv("NO_GCE_CHECK", "true")
     monkeypatch.setenv("CLOUDSDK_CONFIG", str(folder / "none"))
     monkeypatch.delenv("GOOGLE_CLOUD_PROJECT", raising=False)
@@ -126,3 +128,9 @@ def forget(rig, monkeypatch):
 def id_of(name, cloud, receipt):
     """The fake's own id of what a receipt is for."""
     return next(r.id for r in cloud.resources if r.kind == "machine" and r.tags.get("cloudbandit-key") == receipt.key)
+
+
+def secrets(folder):
+    """What was planted, beside tokens of a hub."""
+    key = json.loads((folder / "account.json").read_text())["private_key"] or _rsa()
+    return ["planted-secret-of-aws-0123456789", key.splitlines()[3], json.dumps(key)[60:120]]

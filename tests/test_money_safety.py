@@ -1,6 +1,7 @@
 """No machine outlives its study, nothing of others is touched, no dollar beyond the cap: whatever the cloud does, and whenever
 the process is killed. The rules are searched by hypothesis; each mutant breaks one of them, and is caught."""
 
+import os
 import sys
 from pathlib import Path
 from unittest import mock
@@ -299,9 +300,10 @@ def test_a_hundred_fault_schedules():
 
 
 @pytest.mark.slow
-@pytest.mark.timeout(300)
+@pytest.mark.timeout(0)
 def test_ten_thousand_fault_schedules():
-    search(10_000)
+    """`make soak` sets how many hundred."""
+    search(100 * int(os.environ.get("CLOUDBANDIT_SOAK") or 100))
 
 
 @pytest.mark.slow

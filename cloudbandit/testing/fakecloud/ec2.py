@@ -44,6 +44,10 @@ class EC2:
         self.access_keys: set[str] | None = None
         self.groups: dict[str, str] = {}
 
+    def begin(self, cloud: FakeCloud) -> None:
+        """Speak for another cloud from now on."""
+        self.cloud = cloud
+
     def reply(self, request: Request) -> Reply:
         """See `cloudbandit.testing.fakecloud.server.Front`."""
         scope = re.search(r"Credential=([^/]+)/\d+/([^/]+)/([^/]+)/", request.headers.get("authorization", ""))

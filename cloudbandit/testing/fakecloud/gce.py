@@ -47,6 +47,12 @@ class GCE:
         self._asked: dict[str, dict[str, Any]] = {}
         self._numbers = itertools.count(1)
 
+    def begin(self, cloud: FakeCloud) -> None:
+        """Speak for another cloud from now on."""
+        self.cloud = cloud
+        self._operations.clear()
+        self._asked.clear()
+
     def reply(self, request: Request) -> Reply:
         """See `cloudbandit.testing.fakecloud.server.Front`."""
         if not (self.known and request.headers.get("authorization", "").startswith("Bearer ")):
