@@ -10,8 +10,9 @@ from unittest import mock
 import pytest
 import rigs
 import test_money_safety as money
+from scripted_engine import Scripted
 
-from cloudbandit import Store
+from cloudbandit import Status, Store
 from cloudbandit.core.errors import (
     CredentialsError,
     HostInterrupted,
@@ -24,8 +25,12 @@ from cloudbandit.core.errors import (
 )
 from cloudbandit.core.leases import LeaseState, MemoryBook
 from cloudbandit.core.rented import Fate, run_tag
+from cloudbandit.core.trial import Candidate, Trial
 from cloudbandit.live.giving_back import give_back, reap
 from cloudbandit.live.lease import Lease
+from cloudbandit.live.objective import LiveObjective
+from cloudbandit.live.trial import Benchmark, Unattended
+from cloudbandit.loadgen.workloads import Closed, Fixed, Workload
 from cloudbandit.testing.fakecloud import Fault
 from cloudbandit.testing.fakecloud.provider import NoHost
 
@@ -131,6 +136,25 @@ def test_a_spot_machine_that_is_taken_back_is_told_apart(rig):
     with pytest.raises(HostInterrupted, match="taken back"):
         provider.connect(receipt, timeout_s=2.0)
     assert provider.destroy(receipt.key) is Fate.GONE
+
+
+def test_what_was_measured_before_it_was_taken_back_is_kept(with_machines):
+    with with_machines() as rig:
+        provider = provider_of(rig)
+        spot = next(offer for offer in provider.offers() if offer.purchase == "spot")
+
+        class Taken(Unattended):
+            def report(self, partial):
+                rig.cloud.interrupt(next(iter(rig.cloud.standing("machine", **OURS))).id)
+                return True
+
+        benchmark = Benchmark("good", Workload(Fixed(5, 4)), [Closed(1), Closed(2)], requests=2, timeout_s=5.0)
+        objective = LiveObjective({rig.name: provider}, Scripted(), benchmark, "r", "s")
+        config = {"itl_ms": 1, "start": "ready", "batch": 1}
+        result = objective.evaluate(Trial(0, Candidate((rig.name, spot.label), config)), Taken())
+        assert (result.status, result.reason) == (Status.INTERRUPTED, "host_interrupted"), result.error
+        assert [row["users"] for row in result.rows] == [1]
+        assert rig.cloud.standing(**OURS) == []
 
 
 # ── what goes wrong ──

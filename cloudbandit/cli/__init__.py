@@ -12,12 +12,25 @@ import threading
 from collections.abc import Sequence
 from typing import NoReturn
 
-from cloudbandit.cli import compare, hosts, live, predict, recommend, replay, resume, stores, tables
+from cloudbandit.cli import compare, hosts, live, offers, predict, recommend, replay, resume, stores, tables
 from cloudbandit.cli.common import LEFT, app, err
 from cloudbandit.cli.text import plain
 from cloudbandit.core.errors import CloudBanditError, LeaseStuck
 
-__all__ = ["app", "compare", "hosts", "live", "main", "predict", "recommend", "replay", "resume", "stores", "tables"]
+__all__ = [
+    "app",
+    "compare",
+    "hosts",
+    "live",
+    "main",
+    "offers",
+    "predict",
+    "recommend",
+    "replay",
+    "resume",
+    "stores",
+    "tables",
+]
 
 
 def _interrupt(number: int, frame: object) -> NoReturn:

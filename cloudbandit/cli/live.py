@@ -45,12 +45,20 @@ def run(
     file: Annotated[Path, typer.Argument(metavar="STUDY.TOML", help="See docs/live.md.")],
     store: StoreOption = None,
     plot: Plot = None,
+    dry_run: Annotated[
+        bool, typer.Option("--dry-run", help="Say what would be launched and cost at most; launch nothing, ask nobody.")
+    ] = False,
     json_: Json = False,
 ) -> None:
     """Run a live study: engines are started, measured and stopped, trial by trial. A second run goes on where it stopped."""
     from cloudbandit.live.studyfile import LiveStudy, load
 
     spec = load(file)
+    if dry_run:
+        from cloudbandit.cli.forecast import print_forecast
+
+        print_forecast(LiveStudy.of(spec), json_)
+        return
     with err.status("asking for the engine's version …"):
         live = LiveStudy.of(spec)
         live = described_machine(live)

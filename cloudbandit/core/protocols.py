@@ -204,7 +204,9 @@ class Provider(Protocol):
     """Who rents hosts out. `cloudbandit.live.lease.Lease` is the only caller of ``launch``.
 
     ``free_host() -> Host`` may be defined too, by whoever has one that costs nothing (this machine): an engine's version is
-    asked there before the first trial. ``elsewhere = True`` says that no host is this machine.
+    asked there before the first trial. ``elsewhere = True`` says that no host is this machine. ``permissions`` names the calls an
+    account has to allow; ``available(offers)`` asks it which are to be had; ``interrupted(key)`` says whether the provider took a
+    machine back.
     """
 
     @property

@@ -11,6 +11,7 @@ from dataclasses import dataclass, field, replace
 
 from cloudbandit.core.errors import (
     HostInterrupted,
+    HostLost,
     LeaseStuck,
     NoCapacity,
     OfferBarred,
@@ -132,6 +133,8 @@ class LiveObjective:
         try:
             with lease.host() as host:
                 result = measure(host, self.engine, self.benchmark, trial, run)
+                if result.reason == HostLost.CODE and getattr(provider, "interrupted", lambda _: False)(lease.key):
+                    result = replace(result, status=Status.INTERRUPTED, reason=HostInterrupted.CODE)
         except NoCapacity as none:
             if isinstance(none, OfferBarred):
                 self._barred[trial.candidate.arm] = none

@@ -79,6 +79,25 @@ _CURES = {
     "OptInRequired": " Cure: enable the region in the account",
 }
 
+PERMISSIONS = (
+    "ec2:RunInstances",
+    "ec2:TerminateInstances",
+    "ec2:DescribeInstances",
+    "ec2:DescribeInstanceTypeOfferings",
+    "ec2:DescribeImages",
+    "ec2:DescribeRegions",
+    "ec2:DescribeVolumes",
+    "ec2:DeleteVolume",
+    "ec2:DescribeSpotInstanceRequests",
+    "ec2:CancelSpotInstanceRequests",
+    "ec2:DescribeSecurityGroups",
+    "ec2:CreateSecurityGroup",
+    "ec2:AuthorizeSecurityGroupIngress",
+    "ec2:CreateTags",
+    "ssm:GetParameter",
+)
+"""All that is called; docs/clouds.md has the policy. For spot machines the account needs EC2's service-linked role, once."""
+
 
 def kind_of(code: str, status: int = 0) -> Kind:
     """What an error's code is; by the HTTP status where it has none that is known."""
@@ -102,6 +121,7 @@ class AWSProvider(CloudProvider):
 
     name = "aws"
     own = ("profile", "endpoint_url", "everywhere")
+    permissions = PERMISSIONS
 
     def __init__(
         self,

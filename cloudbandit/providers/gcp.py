@@ -29,6 +29,29 @@ _GIB_USD_PER_H = 0.10 / 730
 """pd-balanced, us-central1, on 2026-07-20."""
 _SCOPE = "https://www.googleapis.com/auth/compute"
 _POLL_S, _OPERATION_S = 1.0, 180.0
+PERMISSIONS = (
+    "compute.zones.list",
+    "compute.instances.create",
+    "compute.instances.delete",
+    "compute.instances.get",
+    "compute.instances.list",
+    "compute.instances.setLabels",
+    "compute.instances.setMetadata",
+    "compute.instances.setTags",
+    "compute.disks.create",
+    "compute.disks.delete",
+    "compute.disks.list",
+    "compute.disks.setLabels",
+    "compute.subnetworks.use",
+    "compute.subnetworks.useExternalIp",
+    "compute.firewalls.get",
+    "compute.firewalls.create",
+    "compute.networks.updatePolicy",
+    "compute.zoneOperations.get",
+    "compute.zoneOperations.list",
+    "compute.globalOperations.get",
+)
+"""All that is called; docs/clouds.md has the role."""
 
 
 class GCPProvider(CloudProvider):
@@ -42,6 +65,7 @@ class GCPProvider(CloudProvider):
 
     name = "gcp"
     own = ("project", "api_endpoint")
+    permissions = PERMISSIONS
 
     def __init__(self, *, project: str = "", api_endpoint: str = "", **settings: Any) -> None:
         super().__init__(settings)
