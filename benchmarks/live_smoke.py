@@ -3,8 +3,8 @@
     python benchmarks/live_smoke.py --provider aws --max-usd 1
 
 It spends real money, at most ``--max-usd``: the offer is the cheapest one whose worst case fits, and nothing is launched where
-none does. Prints one JSON object: what was rented, how long each step took, the bill by our clock, and what is left. Exits with 0 only
-if nothing is. Settings of the provider are given as in study.toml: ``--set 'regions=["us-east-1"]'``.
+none does. Prints one JSON object: what was rented, how long each step took, the bill by our clock, and what is left. Exits with 0
+only if nothing is. Settings of the provider are given as in study.toml: ``--set 'regions=["us-east-1"]'``.
 """
 
 import argparse

@@ -11,11 +11,11 @@ from cloudbandit.testing.fakecloud.machines import Machines
 from cloudbandit.testing.fakecloud.server import Server
 
 SDK = {"aws": "boto3", "gcp": "google.cloud.compute_v1", "azure": "azure.mgmt.compute"}
-TYPES = {"aws": "g4dn.xlarge", "gcp": "g2-standard-4"}
-REGION = {"aws": "us-east-1", "gcp": "us-central1"}
-ZONES = {"aws": 1, "gcp": 2}
+TYPES = {"aws": "g4dn.xlarge", "gcp": "g2-standard-4", "azure": "Standard_NC4as_T4_v3"}
+REGION = {"aws": "us-east-1", "gcp": "us-central1", "azure": "eastus"}
+ZONES = {"aws": 1, "gcp": 2, "azure": 1}
 """Where a launch is tried by turns, in one region."""
-ONE_REGION = {"aws": {"everywhere": ["us-east-1"]}, "gcp": {}}
+ONE_REGION = {"aws": {"everywhere": ["us-east-1"]}, "gcp": {}, "azure": {}}
 ON_DEMAND, SPOT = 0.526, 0.2
 HEAD = "provider,region,instance_type,accelerator,accelerators,vcpu,memory_gib,on_demand_usd_per_h,spot_usd_per_h,as_of,source\n"
 
@@ -74,7 +74,9 @@ def _front(name, cloud):
         from cloudbandit.testing.fakecloud.gce import GCE
 
         return GCE(cloud, sold)
-    raise AssertionError(name)
+    from cloudbandit.testing.fakecloud.arm import ARM
+
+    return ARM(cloud, sold)
 
 
 @functools.lru_cache(maxsize=1)
@@ -109,6 +111,8 @@ def _settings(name, url, monkeypatch, folder):
     monkeypatch.setenv("AWS_SHARED_CREDENTIALS_FILE", str(folder / "none"))
     monkeypatch.setenv("AWS_EC2_METADATA_DISABLED", "true")
     monkeypatch.delenv("AWS_PROFILE", raising=False)
+    if name == "azure":
+        return {"endpoint_url": url, "subscription": "planted-subscription"}
     return {"aws": {"endpoint_url": url}, "gcp": {"api_endpoint": url}}[name]
 
 
@@ -119,10 +123,19 @@ def reject(rig, monkeypatch):
 
 
 def forget(rig, monkeypatch):
-    """From now on we have no credentials."""
-    monkeypatch.delenv("AWS_ACCESS_KEY_ID")
-    monkeypatch.delenv("AWS_SECRET_ACCESS_KEY")
-    monkeypatch.delenv("GOOGLE_APPLICATION_CREDENTIALS")
+    """From now on we have no credentials; settings with which that shows."""
+    for name in ("AWS_ACCESS_KEY_ID", "AWS_SECRET_ACCESS_KEY", "GOOGLE_APPLICATION_CREDENTIALS"):
+        monkeypatch.delenv(name, raising=False)
+    if rig.name != "azure":
+        return {}
+    import azure.identity
+
+    def get_token(self, *scopes, **options):
+        raise azure.identity.CredentialUnavailableError("no credential was found")
+
+    for method in ("get_token", "get_token_info"):
+        monkeypatch.setattr(azure.identity.DefaultAzureCredential, method, get_token)
+    return {"endpoint_url": "https://127.0.0.1:1"}
 
 
 def id_of(name, cloud, receipt):

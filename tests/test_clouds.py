@@ -24,7 +24,7 @@ from cloudbandit.core.errors import (
     UsageError,
 )
 from cloudbandit.core.leases import LeaseState, MemoryBook
-from cloudbandit.core.rented import Fate, run_tag
+from cloudbandit.core.rented import run_tag
 from cloudbandit.core.trial import Candidate, Trial
 from cloudbandit.live.giving_back import give_back, reap
 from cloudbandit.live.lease import Lease
@@ -93,10 +93,11 @@ def test_a_machine_is_launched_tagged_reached_and_seen_gone(with_machines):
         book = MemoryBook()
         lease = Lease(provider, provider.offers()[0], "r", "cb-s-0123456789-0", 600.0, book)
         with lease.host() as host:
-            (machine,) = rig.cloud.standing(**OURS)
+            (machine,) = rig.cloud.standing("machine", **OURS)
             assert host.run([sys.executable, "-c", "print('hello')"], timeout_s=20).output == "hello"
             assert machine.tags["cloudbandit-key"] == lease.key
-            assert machine.gone == pytest.approx(time.time() + 600, abs=60), "its own timer is armed"
+            if rig.name != "azure":  # where what is shut down from within is still billed
+                assert machine.gone == pytest.approx(time.time() + 600, abs=60), "its own timer is armed"
             assert [row.state for row in book.rows()] == [LeaseState.ACTIVE]
             assert book.rows()[0].id in (machine.id, machine.token)
             (seen,) = [one for one in provider.rented() if one.kind == "machine"]
@@ -135,7 +136,8 @@ def test_a_spot_machine_that_is_taken_back_is_told_apart(rig):
     assert provider.interrupted(receipt.key)
     with pytest.raises(HostInterrupted, match="taken back"):
         provider.connect(receipt, timeout_s=2.0)
-    assert provider.destroy(receipt.key) is Fate.GONE
+    give_back(provider, receipt.key, believed_from=time.monotonic())
+    assert rig.cloud.standing(**OURS) == []
 
 
 def test_what_was_measured_before_it_was_taken_back_is_kept(with_machines):
@@ -219,8 +221,9 @@ def test_what_is_not_sold_there_is_barred(rig):
     provider = provider_of(rig)
     labels = [offer.label for offer in provider.offers()]
     wrong = next(i for i, label in enumerate(labels) if "not-sold" in label)
-    with pytest.raises((OfferBarred, ProviderError)):
-        launch(provider, offer=wrong)
+    lease = Lease(provider, provider.offers()[wrong], "r", "cb-s-0123456789-0", 600.0)
+    with pytest.raises(OfferBarred), lease.host():
+        pytest.fail("it is not sold")
     assert rig.cloud.standing(**OURS) == []
 
 
@@ -274,9 +277,9 @@ def test_wrong_and_missing_credentials_are_one_clear_error(rig, monkeypatch):
         launch(provider_of(rig))
     with pytest.raises(CredentialsError):
         provider_of(rig).rented()
-    rigs.forget(rig, monkeypatch)
+    changed = rigs.forget(rig, monkeypatch)
     with pytest.raises(CredentialsError, match="Cure"):
-        launch(provider_of(rig))
+        launch(provider_of(rig, **changed))
     assert rig.cloud.standing(**OURS) == []
 
 
@@ -306,7 +309,8 @@ def searched(name, tmp_path, monkeypatch, examples):
             return stack.enter_context(Store(tmp_path / f"{next(numbers)}.db")).leases
 
         monkeypatch.setattr(money, "ARMS", [(name, offer.label) for offer in shared.offers()[:2]])
-        money.search(examples, {"provider": provider, "book": book, "name": name}, steps=4)
+        fixed = {"lives": False} if name == "azure" else {}
+        money.search(examples, {"provider": provider, "book": book, "name": name, **fixed}, steps=4)
 
 
 @pytest.mark.timeout(0)

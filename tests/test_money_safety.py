@@ -230,7 +230,7 @@ class Machine(RuleBasedStateMachine):
 
     @initialize(seed=st.integers(0, 9), lives=st.booleans(), disks=st.booleans(), delete_s=st.sampled_from([0.0, 30.0]))
     def begin(self, **world):
-        self.world = World(**world, **self.mutants)
+        self.world = World(**{**world, **self.mutants})
 
     @rule(call=st.sampled_from(sorted(FAULTS)), data=st.data(), skip=st.integers(0, 2))
     def plan(self, call, data, skip):

@@ -10,6 +10,7 @@ PROVIDERS = Names(
         "ssh": "cloudbandit.providers.ssh:SSHProvider",
         "aws": "cloudbandit.providers.aws:AWSProvider",
         "gcp": "cloudbandit.providers.gcp:GCPProvider",
+        "azure": "cloudbandit.providers.azure:AzureProvider",
     },
 )
 DEFAULT = "local"

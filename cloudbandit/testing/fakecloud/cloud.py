@@ -173,6 +173,15 @@ class FakeCloud:
             raise Trouble(fault)
         return known
 
+    def place(self, kind: str, token: str, *, where: str, tags: Mapping[str, str]) -> Resource:
+        """Something that costs nothing, e.g. a folder for what does; asking again gives the one that stands."""
+        with self._lock:
+            now = self.clock.time()
+            found = next(
+                (r for r in self.resources if (r.kind, r.token) == (kind, token) and r.state(now) != "gone"), None
+            )
+            return found or self._add(kind, token, kind, where, tags, 0.0, made=now)
+
     def _add(
         self, kind: str, token: str, what: str, where: str, tags: Mapping[str, str], usd_per_h: float, **more: Any
     ) -> Resource:
