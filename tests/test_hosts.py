@@ -1,6 +1,7 @@
 """``hosts`` and ``reap``, and whole studies on a fake cloud: several trials in flight, one bill."""
 
 import json
+import subprocess
 import sys
 import time
 from pathlib import Path
@@ -171,3 +172,13 @@ def test_a_store_is_swept_while_none_of_its_studies_runs(cloud, call, tmp_path):
         assert [one["key"] for one in call("reap", "--store", url, "--json")["gone"]] == [f"cb-{store.id}-left-0"]
         assert store.leases.standing() == []
     assert [r.tags[KEY] for r in cloud.standing(**{OURS: "1"})] == ["cb-00000000-other-0"]
+
+
+def test_no_sdk_is_imported_before_a_provider_is_used():
+    code = (
+        "import sys; import cloudbandit.cli, cloudbandit.providers.registry as r\n"
+        "[r.PROVIDERS.load(name) for name in ('aws', 'gcp', 'azure', 'ssh')]\n"
+        "print([m for m in sys.modules if m.split('.')[0] in ('boto3', 'botocore', 'google', 'azure', 'asyncssh')])"
+    )
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    assert done.stdout.strip() == "[]"

@@ -10,7 +10,7 @@ import rigs
 
 from cloudbandit.cli import main
 from cloudbandit.live.studyfile import LiveStudy, load
-from cloudbandit.providers import aws, gcp
+from cloudbandit.providers import aws, azure, gcp
 
 HEAD = rigs.HEAD
 ROW = "aws,us-east-1,{kind},T4-16GB,1,4,16,{usd},{spot},2026-07-20,test\n"
@@ -103,10 +103,11 @@ def test_a_dry_run_says_what_would_be_paid_and_asks_nobody(call, tmp_path, monke
 
 def test_the_pages_policy_and_role_are_what_is_called():
     text = (Path(__file__).parent.parent / "docs" / "clouds.md").read_text()
-    policy, role = [block.split("```")[0] for block in text.split("```text\n")[1:]]
+    policy, role, azure_role = [block.split("```")[0] for block in text.split("```text\n")[1:]]
     allowed = [action for statement in json.loads(policy)["Statement"] for action in statement["Action"]]
     assert sorted(allowed) == sorted(aws.PERMISSIONS)
     assert sorted(role.split()) == sorted(gcp.PERMISSIONS)
+    assert sorted(azure_role.split()) == sorted(azure.PERMISSIONS)
 
 
 def test_the_study_of_the_page_is_read(tmp_path, monkeypatch):
@@ -114,7 +115,7 @@ def test_the_study_of_the_page_is_read(tmp_path, monkeypatch):
     text = (Path(__file__).parent.parent / "docs" / "clouds.md").read_text()
     (tmp_path / "study.toml").write_text(text.split("```toml\n")[1].split("```")[0])
     live = LiveStudy.of(load(tmp_path / "study.toml"))
-    assert live.objective.domain().names == ("aws", "gcp")
+    assert live.objective.domain().names == ("aws", "gcp", "azure")
     assert live.elsewhere
 
 

@@ -6,6 +6,7 @@ import signal
 import subprocess
 import sys
 import time
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import pytest
@@ -21,6 +22,7 @@ from cloudbandit.live.lease import Lease
 from cloudbandit.live.objective import LiveObjective
 from cloudbandit.live.trial import Benchmark, Unattended
 from cloudbandit.loadgen.workloads import Closed, Fixed, Workload
+from cloudbandit.providers import ssh_host
 from cloudbandit.providers.ssh import SSHProvider
 from cloudbandit.providers.ssh_connect import Address, KeyPair, open_host
 
@@ -177,6 +179,15 @@ def test_no_secret_stands_in_a_process_list(host, machine):
     assert process.poll() is None
     assert not [one for one in lists if secret.encode() in one]
     assert not [command for command in machine.commands if secret in command or "sleep" in command]
+
+
+def test_hosts_opened_by_several_threads_at_once_share_one_event_loop(machine, monkeypatch):
+    monkeypatch.setattr(ssh_host._Loops, "one", None)
+    with ThreadPoolExecutor(4) as pool:
+        hosts = list(pool.map(lambda i: open_host(address(machine), f"m{i}", python=sys.executable), range(4)))
+        assert len({host.folder for host in hosts}) == 4
+        list(pool.map(lambda host: host.close(), hosts))
+    assert os.listdir(machine.folder) == []
 
 
 # ── machines that the user has ──

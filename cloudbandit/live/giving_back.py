@@ -11,7 +11,7 @@ from cloudbandit.core.errors import CredentialsError, LeaseStuck, ProviderError
 from cloudbandit.core.protocols import Provider
 from cloudbandit.core.rented import Fate, Rented
 
-_PAUSE_S, _LONGEST_PAUSE_S = 0.5, 15.0
+_PAUSE_S, _LONGEST_PAUSE_S = 0.1, 15.0
 _LOOKS = 2
 
 

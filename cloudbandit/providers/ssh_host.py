@@ -16,7 +16,6 @@ import shlex
 import threading
 import time
 from collections.abc import Coroutine, Iterator, Mapping, Sequence
-from functools import lru_cache
 from pathlib import Path, PurePosixPath
 from typing import Any, TypeVar
 
@@ -34,11 +33,19 @@ _GUARD_S, _KILL_S = guard.KILL_S + 1.5, 5.0
 _CLOSE_S = remote.REMOVE_S + 2.0
 
 
-@lru_cache(maxsize=1)
+class _Loops:
+    """The one event loop of this process; made by whoever asks first, in whichever thread."""
+
+    lock = threading.Lock()
+    one: asyncio.AbstractEventLoop | None = None
+
+
 def _loop() -> asyncio.AbstractEventLoop:
-    loop = asyncio.new_event_loop()
-    threading.Thread(target=loop.run_forever, name="cloudbandit-ssh", daemon=True).start()
-    return loop
+    with _Loops.lock:
+        if _Loops.one is None:
+            _Loops.one = asyncio.new_event_loop()
+            threading.Thread(target=_Loops.one.run_forever, name="cloudbandit-ssh", daemon=True).start()
+        return _Loops.one
 
 
 def wait(work: Coroutine[Any, Any, T], timeout_s: float) -> T:

@@ -14,7 +14,6 @@ import signal
 import tempfile
 import threading
 from collections.abc import Coroutine, Mapping
-from functools import lru_cache
 from typing import Any, TypeVar
 
 from cloudbandit.core.errors import need
@@ -24,11 +23,19 @@ _START_S = 20.0
 _CHUNK = 65536
 
 
-@lru_cache(maxsize=1)
+class _Loops:
+    """One event loop for all servers; made by whoever asks first."""
+
+    lock = threading.Lock()
+    one: asyncio.AbstractEventLoop | None = None
+
+
 def _loop() -> asyncio.AbstractEventLoop:
-    loop = asyncio.new_event_loop()
-    threading.Thread(target=loop.run_forever, name="cloudbandit-sshd", daemon=True).start()
-    return loop
+    with _Loops.lock:
+        if _Loops.one is None:
+            _Loops.one = asyncio.new_event_loop()
+            threading.Thread(target=_Loops.one.run_forever, name="cloudbandit-sshd", daemon=True).start()
+        return _Loops.one
 
 
 def _wait(work: Coroutine[Any, Any, T]) -> T:
