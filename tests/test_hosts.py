@@ -106,6 +106,7 @@ def test_reap_takes_what_is_meant_and_nothing_else(cloud, call):
     assert "nothing to reap" in call("reap", "--provider", "fake", "--all")
 
 
+@pytest.mark.slow
 def test_reap_exits_with_4_while_anything_is_left(cloud, call, monkeypatch):
     monkeypatch.setattr(fakes, "fake", lambda: fakes.FakeProvider(cloud, "fake", gone_s=0.2))
     rent(cloud, "cb-1")
@@ -155,6 +156,7 @@ def test_trials_on_this_machine_are_not_run_side_by_side(tmp_path):
         load(path)
 
 
+@pytest.mark.slow
 def test_a_store_is_swept_while_none_of_its_studies_runs(cloud, call, tmp_path):
     url = tmp_path / "s.db"
     spec = load(study(tmp_path))
@@ -174,6 +176,7 @@ def test_a_store_is_swept_while_none_of_its_studies_runs(cloud, call, tmp_path):
     assert [r.tags[KEY] for r in cloud.standing(**{OURS: "1"})] == ["cb-00000000-other-0"]
 
 
+@pytest.mark.slow
 def test_no_sdk_is_imported_before_a_provider_is_used():
     code = (
         "import sys; import cloudbandit.cli, cloudbandit.providers.registry as r\n"

@@ -207,7 +207,8 @@ class World:
         ours = self.cloud.standing(**{OURS: "1"})
         assert self.ledger.spent_usd + self.ledger.held_usd <= self.ledger.cap_usd + USD
         assert all(one.going is None for one in [self.theirs, *self.theirs.parts]), "somebody else's was touched"
-        keys = [r.tags[KEY] for r in ours if r.kind == "machine"]
+        made = self.cloud.resources if self.name == "fake" else ours  # GCE: by turns in several zones
+        keys = [r.tags[KEY] for r in made if r.kind == "machine" and OURS in r.tags]
         assert len(set(keys)) == len(keys), "one lease was paid twice"
         if done:
             assert ours == [], "something was left"
@@ -295,8 +296,8 @@ def search(examples, mutants=None, steps=6):
     )
 
 
-def test_a_hundred_fault_schedules():
-    search(100)
+def test_fifty_fault_schedules():
+    search(50)
 
 
 @pytest.mark.slow

@@ -79,6 +79,7 @@ users = 4
 """
 
 
+@pytest.mark.slow
 def test_a_dry_run_says_what_would_be_paid_and_asks_nobody(call, tmp_path, monkeypatch):
     pytest.importorskip("asyncssh")
     monkeypatch.setattr("socket.socket.connect", lambda *_: pytest.fail("somebody was asked"))

@@ -126,6 +126,7 @@ def _pids(host):
     return [int(p) for p in path.read_text().split()]
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("how", ["stop", "close", "cut"])
 def test_descendants_end_with_the_program_the_host_and_the_connection(machine, how):
     host = open_host(address(machine), "there", python=sys.executable)
@@ -181,6 +182,7 @@ def test_no_secret_stands_in_a_process_list(host, machine):
     assert not [command for command in machine.commands if secret in command or "sleep" in command]
 
 
+@pytest.mark.slow
 def test_hosts_opened_by_several_threads_at_once_share_one_event_loop(machine, monkeypatch):
     monkeypatch.setattr(ssh_host._Loops, "one", None)
     with ThreadPoolExecutor(4) as pool:

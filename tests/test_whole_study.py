@@ -114,6 +114,7 @@ def test_a_study_over_every_cloud_pays_what_the_clouds_bill_and_shows_no_secret(
         results = [stored.result for stored in store.trials("three-clouds")]
     assert all(result.metrics["failure_rate"] == 0 for result in results)
     assert all(result.metrics["price_usd_per_h"] == rigs.ON_DEMAND for result in results)
+    assert all(result.artifacts["image"] for result in results), "what was booted is kept"
     seen += call(capsys, "show", "--store", url)
     seen += call(capsys, "export", "--store", url, "--to", tmp_path / "table", "--licence", "Apache-2.0")
     for rig in clouds.values():

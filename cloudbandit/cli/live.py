@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shlex
 from collections.abc import Callable, Sequence
 from dataclasses import replace
 from pathlib import Path
@@ -27,6 +28,7 @@ from cloudbandit.cli.report import add_failure_limit, described, failure_limit, 
 from cloudbandit.cli.stores import existing, pick
 from cloudbandit.cli.text import plain, shown, styled
 from cloudbandit.core.errors import UsageError
+from cloudbandit.core.masking import masked
 from cloudbandit.core.metrics import FAILURES
 from cloudbandit.core.outputs import check_folder
 from cloudbandit.core.report import tally
@@ -89,6 +91,7 @@ def run_live(live: LiveStudy, url: str, json_: bool, plot: Path | None) -> None:
             report = live.run(store, _printer(live, status, quiet=json_))
     except KeyboardInterrupt:
         print_go_on(url, live.name)
+        _print_standing(url, live.name)
         raise
     best = report.incumbent
     if plot is not None:
@@ -115,6 +118,18 @@ def run_live(live: LiveStudy, url: str, json_: bool, plot: Path | None) -> None:
         _print(report, live.goal, url, plot)
     if best is None:
         raise typer.Exit(NOT_FEASIBLE)
+
+
+def _print_standing(url: str, run: str) -> None:
+    """What an impatient second Ctrl-C left behind."""
+    from cloudbandit.core.store import Store
+
+    with Store(url) as store:
+        standing = store.leases.standing(run)
+    if standing:
+        cure = f"cloudbandit reap --store {shlex.quote(masked(url))}"
+        line = f"{len(standing)} leases were not seen gone and may cost money; resume, or: {cure}"
+        err.print(plain(line), style="red", markup=False, highlight=False, soft_wrap=True)
 
 
 def _printer(live: LiveStudy, status: Status, *, quiet: bool) -> Callable[[Observation], None]:

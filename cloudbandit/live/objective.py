@@ -147,7 +147,10 @@ class LiveObjective:
         finally:
             if lease.stuck is not None:
                 self._stuck.append(lease.stuck)
-        result = replace(result, metrics={**result.metrics, **self._of_machine(offer, config, result)})
+        image = getattr(provider, "image_of", lambda _: "")(offer)
+        artifacts = {**result.artifacts, **({"image": image} if image else {})}
+        metrics = {**result.metrics, **self._of_machine(offer, config, result)}
+        result = replace(result, metrics=metrics, artifacts=artifacts)
         return replace(
             self._judgeable(result),
             spent_usd=lease.trial_usd,

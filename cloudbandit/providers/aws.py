@@ -253,6 +253,10 @@ class AWSProvider(CloudProvider):
             else:
                 ec2.cancel_spot_instance_requests(SpotInstanceRequestIds=[seen.id])
 
+    def image_of(self, offer: Offer) -> str:
+        """As it was looked up."""
+        return self._images.get((offer.region, bool(offer.accelerators)), (self.settings.image, ""))[0]
+
     def available(self, offers: Sequence[Offer]) -> dict[str, tuple[str, str]]:
         """By label: ``yes``, ``no`` or ``unknown``, and why. Whether there is capacity only a launch tells."""
         told: dict[str, tuple[str, str]] = {}

@@ -151,8 +151,8 @@ class AzureProvider(CloudProvider):
 
     def _machine(self, rental: Rental, card: str) -> dict[str, Any]:
         offer = rental.offer
-        image = self.settings.image or (_GPU_IMAGE if offer.accelerators else _CPU_IMAGE)
-        reference = dict(zip(("publisher", "offer", "sku", "version"), image.split(":"), strict=True))
+        names = ("publisher", "offer", "sku", "version")
+        reference = dict(zip(names, self.image_of(offer).split(":"), strict=True))
         disk = {"createOption": "FromImage", "deleteOption": "Delete", "diskSizeGB": self.settings.disk_gib}
         login = f"/home/{self.settings.user}/.ssh/authorized_keys"
         keys = {"publicKeys": [{"path": login, "keyData": self.login.public}]}
@@ -219,6 +219,10 @@ class AzureProvider(CloudProvider):
         rental = self._rentals.get(key)
         spot = rental is not None and rental.offer.purchase == SPOT and rental.stood
         return spot and bool(self._list({"cloudbandit-key": key})) and self._vm(key) is None
+
+    def image_of(self, offer: Offer) -> str:
+        """As it is asked for; which version that is, the platform decides."""
+        return self.settings.image or (_GPU_IMAGE if offer.accelerators else _CPU_IMAGE)
 
     def available(self, offers: Sequence[Offer]) -> dict[str, tuple[str, str]]:
         """By label: nothing is known before a launch."""

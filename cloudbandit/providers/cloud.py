@@ -286,6 +286,10 @@ class CloudProvider(ABC):
         except ProviderError:
             return False
 
+    def image_of(self, offer: Offer) -> str:
+        """What its machines are booted from in this run; kept with each trial."""
+        return self.settings.image
+
     def destroy(self, key: str) -> Fate:
         """By tag, machine and all that goes with it."""
         rental = self._rentals.get(key)

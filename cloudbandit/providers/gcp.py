@@ -286,6 +286,10 @@ class GCPProvider(CloudProvider):
         except ProviderError:
             return False
 
+    def image_of(self, offer: Offer) -> str:
+        """As it was looked up."""
+        return self._images.get(bool(offer.accelerators), self.settings.image)
+
     def available(self, offers: Sequence[Offer]) -> dict[str, tuple[str, str]]:
         """By label: ``yes``, ``no`` or ``unknown``, and why. Whether there is capacity only a launch tells."""
         told: dict[str, tuple[str, str]] = {}
