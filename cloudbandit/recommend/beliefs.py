@@ -1,7 +1,7 @@
 """What is known and believed of one model's metrics, on some profiles, over the loads.
 
 A metric is answered by its own measurement; where that is missing by its stand-in's (`cloudbandit.core.metrics.stand_in`); where
-nothing was measured by the surrogate's prediction, of the stand-in where the surrogate never saw the metric itself.
+nothing was measured by the source's prediction, of the stand-in where the source does not know the metric itself.
 """
 
 from __future__ import annotations
@@ -17,8 +17,8 @@ from cloudbandit.core.curve import answers, meets
 from cloudbandit.core.goal import SLO
 from cloudbandit.core.metrics import stand_in
 from cloudbandit.recommend.decision import ok_loads
-from cloudbandit.surrogate.loads import LoadTest, RequestLengths, with_stand_ins
-from cloudbandit.surrogate.model import Surrogate, from_log
+from cloudbandit.recommend.source import Source
+from cloudbandit.surrogate.loads import LoadTest, RequestLengths
 
 Floats = npt.NDArray[np.float64]
 Bools = npt.NDArray[np.bool_]
@@ -28,19 +28,19 @@ class Beliefs:
     """Of a model, given load tests of it.
 
     Args:
-        surrogate: trained on other models.
+        source: predicts what was not measured.
         model: what is served.
         profiles, loads: where metrics are asked for: an engine each, and its concurrent users.
         slos, users: what is asked of a fleet.
         metrics: that are wanted besides those of the SLOs.
-        measured: load tests of the model, merged.
+        measured: load tests of the model, merged; those of another engine inform and are not known.
         predict: False: only what was measured is considered.
         size: samples.
     """
 
     def __init__(
         self,
-        surrogate: Surrogate,
+        source: Source,
         model: ModelSpec,
         profiles: Sequence[Profile],
         loads: Sequence[int],
@@ -53,11 +53,11 @@ class Beliefs:
         predict: bool = True,
         size: int = 256,
     ) -> None:
-        self.surrogate, self.model, self.workload = surrogate, model, workload
+        self.source, self.model, self.workload = source, model, workload
         self.profiles, self.loads, self.slos, self.users = profiles, loads, slos, users
         self.metrics = tuple(dict.fromkeys([*(s.metric for s in slos), *metrics]))
-        self._measured, self._evidence = measured, with_stand_ins(measured)
-        self._trained = surrogate.tests.metrics
+        self.measured, self._trained = measured, source.metrics
+        self._mine = [t for t in measured if t.engine in ("", source.engine)]
         self._predict, self._size = predict, size
         self._known: dict[str, Floats] = {}
         self._names: dict[str, list[list[str]]] = {}
@@ -66,7 +66,7 @@ class Beliefs:
     def _own(self, metric: str) -> Floats:
         row, column = {p.key: i for i, p in enumerate(self.profiles)}, {u: j for j, u in enumerate(self.loads)}
         out = np.full((len(self.profiles), len(self.loads)), np.nan)
-        for t in self._measured:
+        for t in self._mine:
             if metric in t.metrics and t.profile.key in row and t.users in column:
                 out[row[t.profile.key], column[t.users]] = t.metrics[metric]
         return out
@@ -79,7 +79,7 @@ class Beliefs:
         return self._known[metric]
 
     def predicted_by(self, metric: str) -> str:
-        """The metric that the surrogate predicts for this one."""
+        """The metric that the source predicts for this one."""
         other = stand_in(metric)
         return other if other is not None and metric not in self._trained and other in self._trained else metric
 
@@ -118,12 +118,12 @@ class Beliefs:
             if not self._predict or all((np.isfinite(known[s.metric]) | settled).all() for s in self.slos):
                 self._samples = {m: v[None] for m, v in known.items()}
             else:
-                drawn = self.surrogate.samples(
+                drawn = self.source.samples(
                     self.model,
                     self.profiles,
                     self.loads,
                     list(dict.fromkeys(self.predicted_by(m) for m in self.metrics)),
-                    self._evidence,
+                    self.measured,
                     self.workload,
                     self._size,
                 )
@@ -147,10 +147,7 @@ class Beliefs:
         return out
 
     def band(self, profile: Profile, metric: str, level: float = 0.8) -> tuple[Floats, Floats, Floats]:
-        """Low, median and high of what the surrogate predicts for a metric, over the loads on one profile: a calibrated central
-        predictive interval."""
+        """Low, median and high of what is predicted for a metric, over the loads on one profile: a calibrated central predictive
+        interval."""
         metric = self.predicted_by(metric)
-        belief = self.surrogate.belief(self.model, [profile], self.loads, metric, self._evidence, self.workload)
-        width = self.surrogate.half_width(metric, level) * np.sqrt(np.maximum(np.diag(belief.covariance), 0.0))
-        low, middle, high = (from_log(metric, belief.mean + s * width) for s in (-1, 0, 1))
-        return low, middle, high
+        return self.source.band(self.model, profile, self.loads, metric, self.measured, self.workload, level)
