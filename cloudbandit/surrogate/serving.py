@@ -160,7 +160,8 @@ class Serving:
             check(d)
         shift, share = self._corrected(rows, measured)
         logs = np.column_stack(self.constants.log_times_ms(columns_of(rows))) + shift
-        spread = np.array([self.errors.widened(self.new_levels(d)) for d, _ in rows]) * share
+        new = [["family", *self.new_levels(d)] if measured else self.new_levels(d) for d, _ in rows]  # evidence narrows anew
+        spread = np.array([self.errors.widened(levels) for levels in new]) * share
         drawn: Floats = np.exp(logs[:, None, :] + self.errors.pairs[None, :, :] * spread[:, None, :])
         return np.exp(logs), drawn
 
