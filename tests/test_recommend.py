@@ -33,6 +33,8 @@ from cloudbandit.recommend import (
     load_gpus,
     paper_offers,
     read_measurements,
+)
+from cloudbandit.recommend import (
     recommend as recommend_for,
 )
 from cloudbandit.recommend.decision import Choices, choose, expected_regret, true_costs, utilities, worth_of_measuring

@@ -156,7 +156,9 @@ def test_one_model_alone_is_not_enough_to_learn_from():
 
 @pytest.fixture(scope="module")
 def recommender():
-    return Recommender(mean="boosted+extra-trees", engine="tgis")  # the Gaussian process has tests of its own; this one is quick
+    return Recommender(
+        mean="boosted+extra-trees", engine="tgis"
+    )  # the Gaussian process has tests of its own; this one is quick
 
 
 @pytest.mark.slow

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Sequence
-from functools import lru_cache
+from functools import cached_property, lru_cache
 from pathlib import Path
 from typing import Any
 
@@ -75,8 +75,13 @@ class Recommender:
         """What answers about a model, by its name."""
         if self.engine == TGIS:
             return LoadTestSource(self.surrogate(model))
+        return self._served
+
+    @cached_property
+    def _served(self) -> Served:
         return Served(self.engine, self.precision, seed=self.seed)
 
+    @cached_property
     def offers(self) -> Sequence[ServingOffer]:
         """What is chosen from where no offers are given: the bundled catalogue on demand; for ``tgis`` LLM-Pilot's profiles."""
         return paper_offers() if self.engine == TGIS else catalogue_offers()[0]
@@ -131,7 +136,7 @@ class Recommender:
         return Advisor(
             self.source(spec.name),
             spec,
-            self.offers() if offers is None else offers,
+            self.offers if offers is None else offers,
             slos,
             users,
             workload=workload,

@@ -95,13 +95,14 @@ class Errors:
             if not use.any():
                 continue
             codes = _codes([*deployment, *(d for d, kept in zip(known, use, strict=True) if kept)])
-            asked, given = codes[: len(at)], codes[len(at) :]
+            given = codes[len(at) :]
+            first, alike = _alike(codes[: len(at)], given)
             between = self._covariance(k, given, where[use], given, where[use])
-            cross = self._covariance(k, asked, at, given, where[use])
+            cross = self._covariance(k, codes[first], at[first], given, where[use])
             gain = np.linalg.solve(between + _MEASURED_SD**2 * np.eye(len(given)), cross.T).T
             prior = float(self.variance[k])
-            shift[:, k] = gain @ told[use, k]
-            share[:, k] = np.sqrt(np.clip(1.0 - (gain * cross).sum(1) / prior, 0.0, 1.0))
+            shift[:, k] = (gain @ told[use, k])[alike]
+            share[:, k] = np.sqrt(np.clip(1.0 - (gain * cross).sum(1) / prior, 0.0, 1.0))[alike]
         return shift, share
 
     def _covariance(self, k: int, a: Integers, x: Floats, b: Integers, y: Floats) -> Floats:
@@ -118,6 +119,16 @@ def _codes(labels: Sequence[tuple[Any, ...]]) -> Integers:
     numbers: dict[tuple[Any, ...], int] = {}
     rows = [((m, part), (m, part, engine), (m, part, n, engine, p)) for m, part, n, engine, p in labels]
     return np.array([[numbers.setdefault(key, len(numbers)) for key in row] for row in rows], np.int64).reshape(-1, 3)
+
+
+def _alike(asked: Integers, given: Integers) -> tuple[Integers, Integers]:
+    """Rows of which measurements tell the same: the first of each kind, and the kind of each row."""
+    kinds = np.where(np.isin(asked, given), asked, -1)
+    own = np.where(
+        kinds[:, 2] >= 0, np.arange(len(asked)), -1
+    )  # where it lies matters within a measured deployment only
+    _, first, alike = np.unique(np.column_stack([kinds, own]), axis=0, return_index=True, return_inverse=True)
+    return first, alike.reshape(-1)
 
 
 def left_out(c: Columns, times: Floats, families: Sequence[Any], groups: Sequence[Any]) -> Floats:

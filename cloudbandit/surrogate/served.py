@@ -7,8 +7,8 @@ model, as far as `Errors.parts` says, so that comparing offers knows what their 
 from __future__ import annotations
 
 import zlib
-from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from collections.abc import Callable, Hashable, Iterable, Mapping, Sequence
+from dataclasses import dataclass, field
 from functools import lru_cache
 
 import numpy as np
@@ -28,9 +28,12 @@ from cloudbandit.surrogate.training import measured_models
 
 TODAY = RequestLengths.fixed(1024, 256)
 """The requests assumed where none are given: 1,024 tokens in, 256 out."""
-ENGINE_LOADS = (1, 2, 4, 8, 16, 32, 64, 128, 256, 512)
+ENGINE_LOADS = (*range(1, 9), *(k * 2**n for n in range(1, 7) for k in (5, 6, 7, 8)))
 """Concurrent users of one engine that are considered: nearly all that was measured lies below."""
 _TPOT, _TTFT = METRICS
+_KEPT = 4
+_OF_EACH = 4
+"""Bundled points taken of each deployment; more tell little else."""
 _MEASURED_LENGTHS = (64.0, 16_384.0)
 DERIVED = (_TPOT, _TTFT, "nttft_p50_ms", "e2e_p50_ms", "output_tok_per_s", "requests_per_s", *FAILURES)
 
@@ -50,6 +53,7 @@ class Served:
     precision: str | None = None
     serving: Serving | None = None
     seed: int = 0
+    _drawn: dict[Hashable, Floats] = field(default_factory=dict, repr=False, compare=False)
 
     @property
     def workload(self) -> RequestLengths:
@@ -99,6 +103,33 @@ class Served:
     ) -> Mapping[str, Floats]:
         """Joint draws, metric → (samples, profiles, loads); as many samples as there are errors, whatever ``size`` says. NaN on
         a profile that cannot serve."""
+        times = self._times(model, tuple(profiles), tuple(loads), measured, workload)
+        return derived(times[..., 0], times[..., 1], np.asarray(loads, float), workload, metrics)
+
+    def _times(
+        self,
+        model: ModelSpec,
+        profiles: tuple[Profile, ...],
+        loads: tuple[int, ...],
+        measured: Sequence[LoadTest],
+        workload: RequestLengths,
+    ) -> Floats:
+        """(samples, profiles, loads, 2) in ms. The latest few are kept, for another SLO asks for the same."""
+        key = (model, profiles, loads, workload, repr(measured))
+        if key not in self._drawn:
+            while len(self._drawn) >= _KEPT:
+                del self._drawn[next(iter(self._drawn))]
+            self._drawn[key] = self._draw(model, profiles, loads, measured, workload)
+        return self._drawn[key]
+
+    def _draw(
+        self,
+        model: ModelSpec,
+        profiles: Sequence[Profile],
+        loads: Sequence[int],
+        measured: Sequence[LoadTest],
+        workload: RequestLengths,
+    ) -> Floats:
         can = [i for i, p in enumerate(profiles) if not self.refusal(model, p, workload)]
         asked = [(self.deployment(model, profiles[i], workload), float(u)) for i in can for u in loads]
         mine = np.full((len(profiles), len(loads), len(self._serving.errors.pairs), len(METRICS)), np.nan)
@@ -107,9 +138,7 @@ class Served:
             drawn = drawn.reshape(len(can), len(loads), -1, len(METRICS))
             for i, order, of in zip(can, self._order([profiles[i] for i in can]), drawn, strict=True):
                 mine[i] = of[:, order]
-        times = np.maximum.accumulate(mine, axis=1).transpose(2, 0, 1, 3)
-        every = derived(times[..., 0], times[..., 1], np.asarray(loads, float), workload)
-        return {name: every[name] for name in metrics}
+        return np.ascontiguousarray(np.maximum.accumulate(mine, axis=1).transpose(2, 0, 1, 3))
 
     def band(
         self,
@@ -163,47 +192,69 @@ class Served:
         mine = [
             Measured(self.deployment(model, t.profile, workload, t.engine), float(t.users), times)
             for t in measured
-            if (times := _times(t.metrics, workload))
+            if (times := _told(t.metrics, workload))
         ]
-        return [*mine, *known_points(model)]
+        return [*mine, *_nearest(known_points(model), workload)]
 
     def _order(self, profiles: Sequence[Profile]) -> list[np.ndarray[tuple[int], np.dtype[np.int64]]]:
-        """Per profile which error each sample has: pairs are sorted from fast to slow, and two profiles are as far in them
-        together as what is particular to a model makes of all the error."""
+        """Per profile which error each sample has. Errors are sorted from fast to slow; two profiles are as far in them together
+        as errors of one model are alike on two GPU types, or on one."""
         errors = self._serving.errors
         scaled = errors.pairs / np.maximum(errors.pairs.std(0), 1e-9)
         sorted_ = np.argsort(scaled.sum(1), kind="stable")
-        shared = float(np.mean(errors.parts["family"] / np.maximum(errors.variance, 1e-12)))
-        common = np.random.default_rng([self.seed, 1]).standard_normal(len(sorted_))
+        share = {k: float(np.mean(v / np.maximum(errors.variance, 1e-12))) for k, v in errors.parts.items()}
+        model, gpu = share["family"], share["gpu"] + share["engine"]
         out = []
         for p in profiles:
-            own = np.random.default_rng([self.seed, 2, zlib.crc32(repr(p.key).encode())]).standard_normal(len(sorted_))
-            latent = np.sqrt(shared) * common + np.sqrt(1 - shared) * own
+            latent = np.sqrt(model) * self._normal("model", len(sorted_)) + np.sqrt(gpu) * self._normal(
+                p.gpu.part, len(sorted_)
+            )
+            latent = latent + np.sqrt(max(0.0, 1 - model - gpu)) * self._normal(repr(p.key), len(sorted_))
             out.append(sorted_[np.argsort(np.argsort(latent, kind="stable"), kind="stable")])
         return out
 
+    def _normal(self, name: str, n: int) -> Floats:
+        """n draws that belong to a name."""
+        return np.random.default_rng([self.seed, zlib.crc32(name.encode())]).standard_normal(n)
 
-def derived(tpot: Floats, ttft: Floats, users: Floats, workload: RequestLengths) -> dict[str, Floats]:
-    """Every metric of a closed loop from its two times in ms, (…, loads) each; failures are none."""
+
+def derived(
+    tpot: Floats, ttft: Floats, users: Floats, workload: RequestLengths, metrics: Iterable[str] = DERIVED
+) -> dict[str, Floats]:
+    """Metrics of a closed loop from its two times in ms, (…, loads) each; failures are none."""
     e2e = ttft + tpot * max(workload.output_mean - 1, 0.0)
-    requests = users * 1e3 / e2e  # Little's law: each user has one request in flight
-    none = np.zeros_like(e2e)
-    return {
-        _TPOT: tpot,
-        _TTFT: ttft,
-        "nttft_p50_ms": ttft / workload.input_mean,
-        "e2e_p50_ms": e2e,
-        "output_tok_per_s": requests * workload.output_mean,
-        "requests_per_s": requests,
-        **dict.fromkeys(FAILURES, none),
+    formulas: dict[str, Callable[[], Floats]] = {
+        _TPOT: lambda: tpot,
+        _TTFT: lambda: ttft,
+        "nttft_p50_ms": lambda: ttft / workload.input_mean,
+        "e2e_p50_ms": lambda: e2e,
+        "output_tok_per_s": lambda: (
+            users * workload.output_mean * 1e3 / e2e
+        ),  # Little's law: one request a user in flight
+        "requests_per_s": lambda: users * 1e3 / e2e,
+        **dict.fromkeys(FAILURES, lambda: np.zeros_like(e2e)),
     }
+    return {name: formulas[name]() for name in metrics}
 
 
-def _times(metrics: Mapping[str, float], workload: RequestLengths) -> dict[str, float]:
+def _told(metrics: Mapping[str, float], workload: RequestLengths) -> dict[str, float]:
     """The two times that a load test tells of."""
     ttft = metrics.get(_TTFT, metrics.get("nttft_p50_ms", np.nan) * workload.input_mean)
     tpot = metrics.get(_TPOT, metrics.get("itl_p50_ms", np.nan))
     return {k: float(v) for k, v in ((_TPOT, tpot), (_TTFT, ttft)) if v > 0}
+
+
+def _nearest(points: Sequence[Measured], workload: RequestLengths) -> list[Measured]:
+    """Of each deployment those whose requests are most like these."""
+    asked = np.log([workload.input_mean, workload.output_mean])
+
+    def unlike(m: Measured) -> float:
+        return float(np.abs(np.log([m.deployment.input_tokens, m.deployment.output_tokens]) - asked).sum())
+
+    by: dict[tuple[str, str, int, str, str], list[Measured]] = {}
+    for m in sorted(points, key=unlike):
+        by.setdefault(m.deployment.label, []).append(m)
+    return [m for some in by.values() for m in some[:_OF_EACH]]
 
 
 @lru_cache(maxsize=64)
