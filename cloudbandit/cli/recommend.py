@@ -219,15 +219,17 @@ def _print(answer: Answer, advisor: Advisor, following: Measurement | None, top:
             Column("P(meets)", [f"{r.p_meets_slo:.2f}" for r, _ in rows]),
             Column("binding", [r.binding for r, _ in rows], text=True, spare=2),
             Column("source", [r.source for r, _ in rows], text=True),
+            Column("from", [r.basis if r.source != "measured" else "" for r, _ in rows], text=True, spare=7),
         ]
         if any(r.stand_ins for r, _ in choices):
             columns.append(Column("answered by", [", ".join(r.stand_ins) for r, _ in rows], text=True, spare=6))
-        print_table(f"{answer.model}, {answer.users} users, {slos}", columns, ["bold green"])
+        print_table(f"{answer.model} under {answer.engine}, {answer.users} users, {slos}", columns, ["bold green"])
         if len(choices) > top:
             out.print(f"… and {len(choices) - top} more (--top)", highlight=False)
     for note in answer.notes:
         out.print(plain(f"note: {note}"), highlight=False, markup=False)
     if answer.ranking and answer.best is not None and answer.best.source == "predicted":
+        out.print(plain(f"the first row rests on {answer.best.basis}"), highlight=False, markup=False)
         loss = f"{100 * answer.expected_regret:.0f} %"
         out.print(f"expected loss against perfect knowledge: {loss} (a missed SLO counts as 100 %)", highlight=False)
     if following is not None:

@@ -225,7 +225,8 @@ class Advisor:
         """What to benchmark next: the profile whose measurement promises most.
 
         Args:
-            kind: ``"sweep"`` (every load) or ``"point"`` (the one load whose outcome is least certain).
+            kind: ``"sweep"`` (loads that double, and what lies between once these are known) or ``"point"`` (the one load whose
+                outcome is least certain).
             stop_below: the stop rule: None is returned once the remaining expected regret is below this.
             among: keys of the profiles that can be measured; None: all.
 
@@ -249,6 +250,8 @@ class Advisor:
         if worth[best] < 0:
             return None
         columns = [j for j in range(len(self.loads)) if open_[best, j]]
+        doublings = [j for j in columns if self.loads[j].bit_count() == 1]
+        columns = doublings if kind == "sweep" and len(doublings) > 1 else columns
         if kind == "point":
             p = ok[:, best].mean(0)
             columns = [min(columns, key=lambda j: (abs(p[j] - 0.5), j))]

@@ -15,7 +15,7 @@ from cloudbandit.catalogue.gpus import Profile
 from cloudbandit.catalogue.models import ModelSpec
 from cloudbandit.core.curve import answers, meets
 from cloudbandit.core.goal import SLO
-from cloudbandit.core.metrics import stand_in
+from cloudbandit.core.metrics import of_fleet, stand_in
 from cloudbandit.recommend.decision import ok_loads
 from cloudbandit.recommend.source import Source
 from cloudbandit.surrogate.loads import LoadTest, RequestLengths
@@ -97,16 +97,35 @@ class Beliefs:
             ]
         return self._names[metric]
 
+    def bounds(self, metric: str) -> tuple[Floats, Floats]:
+        """(profiles, loads) each: between which values the metric lies by what was measured at lower and at higher loads, for
+        latencies and failures grow with users, and a user's share of the throughput falls. Infinite where nothing tells."""
+        per_user = np.asarray(self.loads, float) if of_fleet(metric) else np.ones(len(self.loads))
+        known = self.known(metric) / per_user
+        up, down = (known[:, ::-1], known) if of_fleet(metric) else (known, known[:, ::-1])
+        low = np.maximum.accumulate(np.where(np.isnan(up), -np.inf, up), axis=1)
+        high = np.minimum.accumulate(np.where(np.isnan(down), np.inf, down), axis=1)
+        low, high = (low[:, ::-1], high) if of_fleet(metric) else (low, high[:, ::-1])
+        return low * per_user, high * per_user
+
     def decided(self, slo: SLO) -> Bools:
         """(profiles, loads): where an SLO is known to be violated at this load or a lower one, so that nothing else matters."""
-        known = self.known(slo.metric)
-        bad = np.isfinite(known) & ~meets(slo, known, self.loads, self.users)
+        low, high = self.bounds(slo.metric)
+        best = low if slo.at_most else high
+        bad = np.isfinite(best) & ~meets(slo, best, self.loads, self.users)
         out: Bools = np.logical_or.accumulate(bad, axis=-1)
+        return out
+
+    def known_to_meet(self, slo: SLO) -> Bools:
+        """(profiles, loads): where an SLO was measured to be met, here or at a higher load."""
+        low, high = self.bounds(slo.metric)
+        worst = high if slo.at_most else low
+        out: Bools = np.isfinite(worst) & meets(slo, worst, self.loads, self.users)
         return out
 
     def open(self) -> Bools:
         """(profiles, loads): where a measurement could tell whether the SLOs are met."""
-        known = np.logical_and.reduce([np.isfinite(self.known(s.metric)) for s in self.slos])
+        known = np.logical_and.reduce([self.known_to_meet(s) for s in self.slos])
         out: Bools = ~(known | np.logical_or.reduce([self.decided(s) for s in self.slos]))
         return out
 
@@ -128,7 +147,8 @@ class Beliefs:
                     self._size,
                 )
                 self._samples = {
-                    m: np.where(np.isnan(known[m]), drawn[self.predicted_by(m)], known[m]) for m in self.metrics
+                    m: np.where(np.isnan(known[m]), np.clip(drawn[self.predicted_by(m)], *self.bounds(m)), known[m])
+                    for m in self.metrics
                 }
         return self._samples
 

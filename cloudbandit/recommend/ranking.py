@@ -202,7 +202,7 @@ class _Ranking:
         return float(ends[0]), float(ends[1])
 
     def _was_measured(self, row: int, column: int) -> bool:
-        return all(np.isfinite(self.beliefs.known(s.metric)[row, : column + 1]).all() for s in self.beliefs.slos)
+        return all(self.beliefs.known_to_meet(s)[row, : column + 1].all() for s in self.beliefs.slos)
 
     def _binding(self, row: int, column: int) -> str:
         if column + 1 == len(self.beliefs.loads):
