@@ -18,6 +18,7 @@ from cloudbandit.surrogate.errors import METRICS, learn
 from cloudbandit.surrogate.formula import Columns, Floats
 from cloudbandit.surrogate.points import Points
 from cloudbandit.surrogate.points_known import silicon_points
+from cloudbandit.surrogate.points_runs import speculative
 from cloudbandit.surrogate.serving import Serving, columns_of
 
 
@@ -29,11 +30,13 @@ class TrainingPoints:
         rows: (deployment, users) of each point.
         times: (N, 2) logarithms of `METRICS` in ms; NaN where one was not measured.
         families: (N,) of the points' models.
+        speculative: (N,) whether several tokens a step are suspected (`points_runs.speculative`).
     """
 
     rows: Sequence[tuple[Deployment, float]]
     times: Floats
     families: np.ndarray[Any, Any]
+    speculative: np.ndarray[Any, np.dtype[np.bool_]]
 
     def __len__(self) -> int:
         return len(self.rows)
@@ -41,7 +44,7 @@ class TrainingPoints:
     def where(self, keep: np.ndarray[Any, Any]) -> TrainingPoints:
         """Those that are to be kept, by a mask (N,)."""
         rows = [row for row, kept in zip(self.rows, keep, strict=True) if kept]
-        return TrainingPoints(rows, self.times[keep], self.families[keep])
+        return TrainingPoints(rows, self.times[keep], self.families[keep], self.speculative[keep])
 
     @property
     def columns(self) -> Columns:
@@ -74,12 +77,14 @@ def training_points(points: Points | None = None) -> TrainingPoints:
         for p in used
     ]
     times = np.log(np.array([[p.metrics.get(m, np.nan) for m in METRICS] for p in used], float))
-    every = TrainingPoints(rows, times, np.array([families[p.model] for p in used]))
+    every = TrainingPoints(rows, times, np.array([families[p.model] for p in used]), speculative(used))
     return every.where(np.array([d.capacity >= 1 for d, _ in rows]))
 
 
-def train(points: TrainingPoints) -> Serving:
-    """Constants, and errors of what was left out of learning them; seconds."""
+def train(points: TrainingPoints, *, with_speculative: bool = False) -> Serving:
+    """Constants, and errors of what was left out of learning them; seconds. Times of several tokens a step are no times of a
+    step: unless told so, nothing is learnt from points that look like it."""
+    points = points if with_speculative else points.where(~points.speculative)
     c = points.columns
     constants = fit(c, points.times[:, 0], points.times[:, 1], list(points.families))
     levels = {level: list(points.labels(level)) for level in ("gpu", "engine")}
