@@ -66,7 +66,7 @@ def recommend(
         str | None,
         typer.Option(
             "--risk",
-            help="Probability with which the SLOs must be met; likely (0.8, or the best there is), median or utility.",
+            help="Probability with which the SLOs must be met; likely (0.7, or the best there is), median or utility.",
         ),
     ] = None,
     input_tokens: Annotated[float | None, typer.Option("--input-tokens", help="Of every request.")] = None,

@@ -21,7 +21,7 @@ class Recommendation:
         usd_per_million_output_tokens: at that load, in the median; None where throughput is not known.
         p_meets_slo: probability that every SLO is met at ``load_per_engine`` (1 or 0 where it was measured).
         binding: the SLO that would be violated first by more users per machine; ``"none up to N users"`` where none is known to.
-        source: ``"measured"``: every SLO was measured to be met on this profile, at the chosen load or a higher one; else
+        source: ``"measured"``: every SLO was measured to be met on this profile, at ``load_per_engine`` or more users; else
             ``"predicted"``.
         medians: of each SLO's metric at ``load_per_engine``, by the name of the metric that answered.
         intervals: central 80 % predictive intervals of them; a point where it was measured.

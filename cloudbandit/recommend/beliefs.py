@@ -117,11 +117,11 @@ class Beliefs:
         return out
 
     def known_to_meet(self, slo: SLO) -> Bools:
-        """(profiles, loads): where an SLO was measured to be met, here or at a higher load."""
+        """(profiles, loads): where an SLO was measured to be met, here or at a higher load; or is taken for granted."""
         low, high = self.bounds(slo.metric)
         worst = high if slo.at_most else low
         out: Bools = np.isfinite(worst) & meets(slo, worst, self.loads, self.users)
-        return out
+        return out | (~np.isfinite(worst) if slo.metric in self.source.assumed else False)
 
     def open(self) -> Bools:
         """(profiles, loads): where a measurement could tell whether the SLOs are met."""

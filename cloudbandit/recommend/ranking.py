@@ -33,15 +33,15 @@ Floats = npt.NDArray[np.float64]
 Bools = npt.NDArray[np.bool_]
 
 MEDIAN, LIKELY = 0.5, "likely"
-STEPS = (0.8, 0.7, 0.6, 0.5, 0.4, 0.3, 0.2, 0.1)
-"""Probabilities that ``likely`` tries, the highest first. On measured deployments of families left out, 0.8 was as good as any
+STEPS = (0.7, 0.6, 0.5, 0.4, 0.3, 0.2, 0.1)
+"""Probabilities that ``likely`` tries, the highest first. On measured deployments of families left out, 0.7 was as good as any
 rule that was tried and better than the median (docs/recommender-results.md), and it is a promise that can be read."""
 MANY_MACHINES = 1_000
 """More than any cloud rents out of one type in a region without having been asked."""
 
 
 def parse_risk(risk: str | float) -> str | float:
-    """``"median"``, ``"utility"``, ``"likely"`` (0.8, or the highest tenth that any offer reaches), or the probability with which
+    """``"median"``, ``"utility"``, ``"likely"`` (0.7, or the highest tenth that any offer reaches), or the probability with which
     the SLOs must be met.
 
     Raises:
@@ -177,7 +177,7 @@ class _Ranking:
             offer.usd_per_h / offer.engines / (tokens * 3600) * 1e6 if known else None,
             float(self.p[row, at]),
             self._binding(row, column),
-            "measured" if self._was_measured(row, column) else "predicted",
+            "measured" if self._was_measured(row, at) else "predicted",
             medians,
             intervals,
             answered_by,

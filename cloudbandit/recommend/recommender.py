@@ -194,7 +194,7 @@ def recommend(
             engine inform, and answer for nothing.
         engine: ``vllm``, ``sglang``, ``trtllm``; or ``tgis``, as LLM-Pilot measured it in 2023.
         precision: of the weights; by default the checkpoint's.
-        risk: a probability with which the SLOs must be met; ``"likely"``, the default: 0.8, or the highest tenth below that any
+        risk: a probability with which the SLOs must be met; ``"likely"``, the default: 0.7, or the highest tenth below that any
             offer reaches; ``"median"``, the default of ``tgis``: 0.5; or ``"utility"``: the offer and number with the best
             expected utility, 1 − overspend where the SLOs are met, else 0.
         unseen: forget LLM-Pilot's rows of this model.

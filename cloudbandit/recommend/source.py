@@ -41,6 +41,10 @@ class Source(Protocol):
     def metrics(self) -> frozenset[str]:
         """What it can predict, by full names."""
 
+    @property
+    def assumed(self) -> frozenset[str]:
+        """Of these, what it takes for granted: an answer may be called measured without them."""
+
     def as_served(self, model: ModelSpec) -> ModelSpec:
         """The model in the precision that is served: what has to fit."""
 
@@ -101,6 +105,10 @@ class LoadTestSource:
     @property
     def metrics(self) -> frozenset[str]:
         return self.surrogate.tests.metrics
+
+    @property
+    def assumed(self) -> frozenset[str]:
+        return frozenset()
 
     def as_served(self, model: ModelSpec) -> ModelSpec:
         return model

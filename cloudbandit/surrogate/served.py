@@ -64,6 +64,11 @@ class Served:
         return frozenset(DERIVED)
 
     @property
+    def assumed(self) -> frozenset[str]:
+        """That requests do not fail: today's engines let them wait."""
+        return frozenset(FAILURES)
+
+    @property
     def _serving(self) -> Serving:
         return bundled_serving() if self.serving is None else self.serving
 
