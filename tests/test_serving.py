@@ -99,8 +99,8 @@ def test_a_step_is_the_sum_that_it_says():
     cache = 1100 * 2 * 32 * 8 * 128 * 2
     assert c.read_weights[0] == pytest.approx(weights, rel=0.01)
     assert c.read_cache[0] == pytest.approx(cache, rel=0.01)
-    by_hand = c.read_weights[0] / (3350e9 * v["e_b_vllm"]) + c.read_cache[0] / (3350e9 * v["e_k"])
-    by_hand += c.step_operations[0] / (989e12 * v["e_c"]) + 32 * v["o_vllm"]
+    by_hand = c.read_weights[0] / (3350e9 * v["e_b"]) + c.read_cache[0] / (3350e9 * v["e_k"])
+    by_hand += c.step_operations[0] / (989e12 * v["e_c"]) + 32 * v["o"] * v["o_vllm"]
     by_hand += v["x"] * c.prompt_operations[0] / (989e12 * v["e_p"]) / 200
     assert step_s(v, c)[0] == pytest.approx(by_hand)
 

@@ -21,12 +21,10 @@ from cloudbandit.core.bundled import bundled
 from cloudbandit.core.errors import DataError
 from cloudbandit.surrogate.constants import Constants
 from cloudbandit.surrogate.deployment import Deployment
-from cloudbandit.surrogate.errors import METRICS, Errors
+from cloudbandit.surrogate.errors import HIGH, LOW, METRICS, Errors
 from cloudbandit.surrogate.formula import ENGINES, Columns, Floats
 from cloudbandit.surrogate.servable import check
 
-LOW, HIGH = 0.1, 0.9
-"""Ends of an interval."""
 _COMPUTED_AS = {"mxfp4": "fp8"}  # weights alone are so small; today's kernels multiply them at the speed of 8 bits
 _COMPUTED_IN = {"fp16": 0, "int8": 1, "fp8": 1, "fp4": 2}
 TIMES = (*METRICS, "e2e_p50_ms", "output_tok_per_s")
