@@ -1,7 +1,9 @@
 """Predictions of today's engines: laws of the formula, intervals, corrections by measurements, the command."""
 
+import itertools
 import json
 import math
+from dataclasses import replace
 
 import numpy as np
 import pytest
@@ -17,9 +19,13 @@ from cloudbandit.surrogate.against import Held, report
 from cloudbandit.surrogate.deployment import Deployment
 from cloudbandit.surrogate.errors import METRICS
 from cloudbandit.surrogate.formula import Columns, step_s
+from cloudbandit.surrogate.points import Points
 from cloudbandit.surrogate.points_file import write_points
 from cloudbandit.surrogate.points_known import silicon_points
+from cloudbandit.surrogate.points_runs import speculative
 from cloudbandit.surrogate.question import hold_against, predict
+from cloudbandit.surrogate.ratios import NAMES, learn_ratios
+from cloudbandit.surrogate.ratios_known import ratio_points
 from cloudbandit.surrogate.serving import (
     TIMES,
     Estimate,
@@ -42,6 +48,7 @@ LLAMA_8B = {
     "tie_word_embeddings": False,
     "torch_dtype": "bfloat16",
 }
+SPECULATIVE_DATES = ("2026-01-14", "2026-02-05", "2026-02-06")
 SPEC = ModelSpec.from_config(LLAMA_8B, "mine-8B")
 MOE = measured_models()[0]["Qwen3-235B-A22B-FP8"]
 
@@ -99,8 +106,8 @@ def test_a_step_is_the_sum_that_it_says():
     cache = 1100 * 2 * 32 * 8 * 128 * 2
     assert c.read_weights[0] == pytest.approx(weights, rel=0.01)
     assert c.read_cache[0] == pytest.approx(cache, rel=0.01)
-    by_hand = c.read_weights[0] / (3350e9 * v["e_b_vllm"]) + c.read_cache[0] / (3350e9 * v["e_k"])
-    by_hand += c.step_operations[0] / (989e12 * v["e_c"]) + 32 * v["o_vllm"]
+    by_hand = c.read_weights[0] / (3350e9 * v["e_b"]) + c.read_cache[0] / (3350e9 * v["e_k"])
+    by_hand += c.step_operations[0] / (989e12 * v["e_c"]) + 32 * v["o"] * v["o_vllm"]
     by_hand += v["x"] * c.prompt_operations[0] / (989e12 * v["e_p"]) / 200
     assert step_s(v, c)[0] == pytest.approx(by_hand)
 
@@ -208,6 +215,10 @@ def test_the_shipped_constants_are_those_of_the_shipped_points():
             assert learnt[part][name] == pytest.approx(value, rel=0.02), name
     pairs = [np.array(x["errors"]["pairs"]) for x in (learnt, shipped)]
     assert np.allclose(*pairs, atol=0.03)
+    again, ratios = ratio_points().learn(), bundled_serving().ratios
+    assert set(again.known) == set(ratios.known) == set(NAMES)
+    for name, r in again.known.items():
+        assert np.allclose(r.errors, ratios.known[name].errors, atol=1e-3), name
 
 
 def test_the_bundled_points_are_predicted_within_their_stated_error():
@@ -342,3 +353,73 @@ def test_columns_are_rows_of_the_same_length():
     assert len(c) == 2
     assert list(c.moe) == [0.0, 1.0]
     assert c[1:].read_weights[0] == c.read_weights[1]
+
+
+# ── percentiles and gaps between tokens ──
+
+
+@given(deployments, st.integers(1, 300), st.sampled_from(["ttft", "tpot", "e2e", "itl", "nttft"]))
+@settings(max_examples=40)
+def test_percentiles_are_in_order_and_never_fall_with_users(d, users, time):
+    if d.capacity < 1:
+        return
+    names = [n for n in (f"{time}_p50_ms", *NAMES) if n.startswith(f"{time}_")]
+    few, more = (bundled_serving().metric_draws([(d, float(u))], names) for u in (users, users + 7))
+    for k in (0, 1):  # medians, and draws
+        for low, high in itertools.pairwise(few[n][k] for n in names):
+            assert (low <= high * (1 + 1e-9)).all()
+    for n in names:
+        assert (few[n][0] <= more[n][0] * (1 + 1e-9)).all()
+
+
+def test_a_ratio_is_learnt_from_groups_that_count_alike():
+    """Two groups of quite different size with constant ratios 2 and 8: in the middle lies 4, and each misses the other by 4."""
+    users = np.array([4.0] * 90 + [4.0] * 10)
+    logs = np.log([2.0] * 90 + [8.0] * 10)
+    learnt = learn_ratios(users, {"ttft_p95_ms": logs}, ["large"] * 90 + ["small"] * 10)
+    r = learnt.known["ttft_p95_ms"]
+    assert np.exp(r.level + r.slope * np.log(4.0)) == pytest.approx(4.0)
+    assert set(np.round(np.exp(r.errors), 6)) == {0.25, 4.0}
+    middle, drawn = learnt.draws("ttft_p95_ms", 4.0, np.full(10, 3.0))
+    assert sorted(set(np.round(drawn, 6))) == [
+        3.0,
+        48.0,
+    ]  # 3 × max(1, 4/4), 3 × 16 × … : no percentile below the median
+    assert middle >= 1
+
+
+def test_a_metric_that_nothing_predicts_is_refused_and_one_by_ratio_says_so():
+    with pytest.raises(UsageError, match=r"itl_mean_ms.*known: .*itl_p95_ms"):
+        predict(SPEC, "H100", metrics=["itl_mean_ms"])
+    with pytest.raises(UsageError, match="failure_rate"):
+        predict(SPEC, "H100", metrics=["failure_rate"])
+    found = predict(SPEC, "H100", users=(8,), metrics=["itl_p95_ms", "tpot_ms"])
+    assert list(found.ratios) == ["itl_p95_ms"]
+    (row,) = found.to_dict()["rows"]
+    assert "from its learned ratio to the median tpot_p50_ms" in row["sources"]["itl_p95_ms"]
+    assert row["metrics"]["itl_p95_ms"]["high"] > row["metrics"]["tpot_p50_ms"]["high"]
+
+
+# ── what is not what it says ──
+
+
+def test_campaigns_of_several_tokens_a_step_are_told_by_equal_loads():
+    points = silicon_points()
+    doubted = points.where(lambda p: p.model == "DeepSeek-R1" and p.engine == "trtllm" and p.date in SPECULATIVE_DATES)
+    assert speculative(points).sum() == len(doubted) == 99
+    assert all(speculative(points) == [p in doubted for p in points])
+    faster_in_all = [replace(p, metrics={m: 0.6 * v for m, v in p.metrics.items()}, date="2027-01-01") for p in points]
+    assert (
+        speculative([*points, *faster_in_all])[len(points) :].sum() == 0
+    )  # a faster machine has an earlier first token
+
+
+def test_points_in_other_units_or_of_other_machines_are_doubted(folder):
+    rows = [replace(p, metrics={m: v / 1000 for m, v in p.metrics.items()}) for p in silicon_points()[::200]]
+    write_points(Points(tuple(rows)), folder / "points.csv")
+    warnings = hold_against(folder / "points.csv", folder / "models")[1]["warnings"]
+    assert any("seconds" in w for w in warnings)
+    assert any("stream at full bandwidth" in w for w in warnings)
+    as_they_are = [p for p in silicon_points()[::50] if p.users < 512]
+    write_points(Points(tuple(as_they_are)), folder / "points.csv")
+    assert not hold_against(folder / "points.csv", folder / "models")[1]["warnings"]

@@ -53,6 +53,13 @@ class Deployment:
         """Requests whose cache fits, by their mean length."""
         return max(0.0, self.free_gib * GIB / max(self.request_bytes, 1.0))
 
+    def streaming_ms(self, requests: float) -> float:
+        """Of a step of so many requests (at most those that fit): its weights and cache at the memory's full speed."""
+        running = min(requests, max(1.0, self.capacity))
+        context = self.input_tokens + self.output_tokens / 2
+        read = self.served.touched_weight_bytes(running) + running * self.served.cache_read_bytes(context)
+        return float(read / (self.gpus * self.gpu.bandwidth_gb_per_s * 1e6))
+
     @property
     def label(self) -> tuple[str, str, int, str, str]:
         """What measurements of one deployment share."""

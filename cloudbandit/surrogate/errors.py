@@ -1,7 +1,8 @@
 """How wrong the formula is: errors of points whose family, GPU or engine was left out of the learning, and what a measurement
 corrects.
 
-The errors of families left out, as they came (pairs of both times), are what an interval is made of. A GPU or an engine that
+The errors of families left out (pairs of both times) are what an interval is made of; the mean of each family is moved
+outwards as far as one more family strays further than those few. A GPU or an engine that
 nobody measured adds what leaving out its like adds. Measurements of the same model correct the others by a Gaussian process
 on the errors, whose variances say what points have in common that share the model, its GPU, engine and deployment: a model that
 is slow on one GPU type says little of it on another, and much of it on the same."""
@@ -20,6 +21,8 @@ from cloudbandit.surrogate.formula import Columns, Floats, Integers
 METRICS = ("tpot_p50_ms", "ttft_p50_ms")
 LEVELS = ("family", "gpu", "engine")
 SHARED = ("family", "gpu", "engine", "deployment", "point")
+LOW, HIGH = 0.1, 0.9
+"""Ends of an interval."""
 _PER_GROUP = 40
 """Errors kept of each family: evenly spaced ones, the least to the largest, so that every family counts alike."""
 _OUTLIERS = 0.02
@@ -162,9 +165,20 @@ def learn(
         for level, labels in levels.items()
     }
     of = np.asarray(families)
-    kept = [_spread(residuals[of == f]) for f in np.unique(of)]
+    names = np.unique(of)
+    far = _of_few(len(names)) - 1.0
+    kept = [_spread(mine + far * np.nanmean(mine, axis=0)) for f in names for mine in (residuals[of == f],)]
     parts = _parts(_drawn_in(residuals), of, deployments)
     return Errors(np.vstack(kept), added, parts, within)
+
+
+def _of_few(families: int) -> float:
+    """By how much the mean error of one more family strays further than those of a few (Student's t against the normal)."""
+    from scipy.stats import norm, t
+
+    if families < 2:
+        return 1.0
+    return float(t.ppf(HIGH, families - 1) / norm.ppf(HIGH) * np.sqrt(1.0 + 1.0 / families))
 
 
 def _drawn_in(errors: Floats) -> Floats:

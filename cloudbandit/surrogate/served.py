@@ -22,6 +22,7 @@ from cloudbandit.surrogate.errors import METRICS
 from cloudbandit.surrogate.formula import Floats
 from cloudbandit.surrogate.loads import LoadTest, RequestLengths
 from cloudbandit.surrogate.points_known import silicon_points
+from cloudbandit.surrogate.ratios import BASES
 from cloudbandit.surrogate.servable import check
 from cloudbandit.surrogate.serving import Measured, Serving, bundled_serving
 from cloudbandit.surrogate.training import measured_models
@@ -61,7 +62,8 @@ class Served:
 
     @property
     def metrics(self) -> frozenset[str]:
-        return frozenset(DERIVED)
+        known = self._serving.ratios
+        return frozenset([*DERIVED, *(known.known if known else ())])
 
     @property
     def assumed(self) -> frozenset[str]:
@@ -109,7 +111,19 @@ class Served:
         """Joint draws, metric → (samples, profiles, loads); as many samples as there are errors, whatever ``size`` says. NaN on
         a profile that cannot serve."""
         times = self._times(model, tuple(profiles), tuple(loads), measured, workload)
-        return derived(times[..., 0], times[..., 1], np.asarray(loads, float), workload, metrics)
+        out = {}
+        for name in metrics:
+            base = name if name in DERIVED else BASES[name.split("_")[0]]
+            drawn = derived(times[..., 0], times[..., 1], np.asarray(loads, float), workload, [base])[base]
+            out[name] = drawn if name in DERIVED else drawn * self._ratios(name, len(drawn), loads, workload)
+        return out
+
+    def _ratios(self, name: str, size: int, loads: Sequence[int], workload: RequestLengths) -> Floats:
+        """(samples, 1, loads): of a percentile to the median it follows."""
+        known, one = self._serving.ratios, np.ones(size)
+        assert known is not None
+        drawn = [known.draws(name, float(u), one, workload.input_mean)[1] for u in loads]
+        return np.asarray(drawn).T[:, None, :]
 
     def _times(
         self,

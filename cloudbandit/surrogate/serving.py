@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 from functools import lru_cache
 from pathlib import Path
 from typing import Any
@@ -18,15 +18,14 @@ import numpy as np
 from cloudbandit.catalogue.gpus import GPU
 from cloudbandit.catalogue.precision import find_precision
 from cloudbandit.core.bundled import bundled
-from cloudbandit.core.errors import DataError
+from cloudbandit.core.errors import DataError, UnknownNameError
 from cloudbandit.surrogate.constants import Constants
 from cloudbandit.surrogate.deployment import Deployment
-from cloudbandit.surrogate.errors import METRICS, Errors
+from cloudbandit.surrogate.errors import HIGH, LOW, METRICS, Errors
 from cloudbandit.surrogate.formula import ENGINES, Columns, Floats
+from cloudbandit.surrogate.ratios import BASES, Ratios
 from cloudbandit.surrogate.servable import check
 
-LOW, HIGH = 0.1, 0.9
-"""Ends of an interval."""
 _COMPUTED_AS = {"mxfp4": "fp8"}  # weights alone are so small; today's kernels multiply them at the speed of 8 bits
 _COMPUTED_IN = {"fp16": 0, "int8": 1, "fp8": 1, "fp4": 2}
 TIMES = (*METRICS, "e2e_p50_ms", "output_tok_per_s")
@@ -111,11 +110,13 @@ class Serving:
 
     Args:
         seen: what was measured: ``models``, ``gpus``, ``engines`` → names.
+        ratios: of percentiles and gaps between tokens to the medians that the formula gives; None: not learnt.
     """
 
     constants: Constants
     errors: Errors
     seen: Mapping[str, frozenset[str]] = field(default_factory=dict)
+    ratios: Ratios | None = None
 
     @classmethod
     def load(cls, path: Path) -> Serving:
@@ -128,13 +129,16 @@ class Serving:
             data = json.loads(path.read_text(encoding="utf-8"))
             constants = Constants(data["step"], data["first"])
             seen = {k: frozenset(v) for k, v in data["seen"].items()}
-            return cls(constants, Errors.from_dict(data["errors"]), seen)
+            ratios = Ratios.from_dict(data["ratios"]) if data.get("ratios") else None
+            return cls(constants, Errors.from_dict(data["errors"]), seen, ratios)
         except (OSError, ValueError, KeyError, TypeError) as error:
             raise DataError(f"{path} holds no constants of the formula: {error!r}") from error
 
     def to_dict(self) -> dict[str, Any]:
         """JSON-able; `load` undoes it."""
+        ratios = {} if self.ratios is None else {"ratios": self.ratios.to_dict()}
         return {
+            **ratios,
             "step": {k: float(f"{v:.6g}") for k, v in self.constants.step.items()},
             "first": {k: float(f"{v:.6g}") for k, v in self.constants.first.items()},
             "errors": self.errors.to_dict(),
@@ -147,18 +151,54 @@ class Serving:
         return [level for level, (kind, name) in names.items() if name not in self.seen.get(kind, ())]
 
     def predict(
-        self, rows: Sequence[tuple[Deployment, float]], measured: Sequence[Measured] = ()
+        self,
+        rows: Sequence[tuple[Deployment, float]],
+        measured: Sequence[Measured] = (),
+        metrics: Sequence[str] = TIMES,
     ) -> list[dict[str, Estimate]]:
         """Times in ms and output tokens per second of a closed loop, for each (deployment, users).
 
         Args:
             measured: of the same model; each corrects what is near it most.
+            metrics: `TIMES`, and percentiles and gaps between tokens that follow by a learned ratio (`ratios.NAMES`).
 
         Raises:
             UsageError, DataError: a deployment cannot serve; see `cloudbandit.surrogate.servable.check`.
+            UnknownNameError: nothing predicts a metric.
         """
+        found = self.metric_draws(rows, metrics, measured)
+        return [
+            {name: _estimate(middle[i], drawn[i]) for name, (middle, drawn) in found.items()} for i in range(len(rows))
+        ]
+
+    def metric_draws(
+        self, rows: Sequence[tuple[Deployment, float]], metrics: Sequence[str], measured: Sequence[Measured] = ()
+    ) -> dict[str, tuple[Floats, Floats]]:
+        """Metric → medians (N,) and equally likely values (N, M), the m-th of every metric of one future; raises as `predict`
+        does."""
         middle, drawn = self.draws(rows, measured)
-        return [_estimates(middle[i], drawn[i], d.output_tokens, users) for i, (d, users) in enumerate(rows)]
+        outputs = np.array([d.output_tokens for d, _ in rows])
+        users = np.array([u for _, u in rows])
+        known = {name: (middle[:, k], drawn[:, :, k]) for k, name in enumerate(METRICS)}
+        after = np.maximum(outputs - 1, 0)
+        known["e2e_p50_ms"] = (
+            middle[:, 1] + middle[:, 0] * after,
+            drawn[:, :, 1] + drawn[:, :, 0] * after[:, None],
+        )
+        rate = users * outputs * 1e3  # Little's law: each user has one request in flight
+        typical, each = known["e2e_p50_ms"]
+        known["output_tok_per_s"] = rate / typical, rate[:, None] / each
+        return {name: known[name] if name in known else self._by_ratio(name, rows, known) for name in metrics}
+
+    def _by_ratio(
+        self, name: str, rows: Sequence[tuple[Deployment, float]], known: Mapping[str, tuple[Floats, Floats]]
+    ) -> tuple[Floats, Floats]:
+        base = BASES.get(name.split("_")[0])
+        if self.ratios is None or base is None:
+            raise UnknownNameError("metric", name, (*TIMES, *(self.ratios.known if self.ratios else ())))
+        middle, drawn = known[base]
+        found = [self.ratios.draws(name, u, drawn[i], d.input_tokens) for i, (d, u) in enumerate(rows)]
+        return middle * [ratio for ratio, _ in found], np.array([values for _, values in found])
 
     def draws(
         self, rows: Sequence[tuple[Deployment, float]], measured: Sequence[Measured] = ()
@@ -191,18 +231,9 @@ def _where(rows: Sequence[tuple[Deployment, float]]) -> Floats:
     return out
 
 
-def _estimates(middle: Floats, drawn: Floats, outputs: float, users: float) -> dict[str, Estimate]:
-    out = {}
-    for k, name in enumerate(METRICS):
-        low, high = np.quantile(drawn[:, k], [LOW, HIGH])
-        out[name] = Estimate(float(middle[k]), float(low), float(high))
-    e2e = drawn[:, 1] + drawn[:, 0] * max(outputs - 1, 0)
-    typical = float(middle[1] + middle[0] * max(outputs - 1, 0))
-    low, high = np.quantile(e2e, [LOW, HIGH])
-    out["e2e_p50_ms"] = Estimate(typical, float(low), float(high))
-    rate = users * outputs * 1e3  # Little's law: each user has one request in flight
-    out["output_tok_per_s"] = Estimate(rate / typical, float(rate / high), float(rate / low))
-    return {name: replace(e, low=min(e.low, e.median), high=max(e.high, e.median)) for name, e in out.items()}
+def _estimate(middle: float, drawn: Floats) -> Estimate:
+    low, high = np.quantile(drawn, [LOW, HIGH])
+    return Estimate(float(middle), float(min(low, middle)), float(max(high, middle)))
 
 
 @lru_cache(maxsize=1)
