@@ -7,7 +7,7 @@
 # %% [markdown]
 # # Hardware for an LLM nobody has measured
 #
-# A recommender that learned from other LLMs' load tests says which machines serve a model within its SLOs, at what bill, and
+# A recommender that learned from other LLMs' load tests (LLM-Pilot's, TGIS in 2023) says which machines serve a model within its SLOs, at what bill, and
 # which load test would help most. (Extra `recommend`.)
 
 # %%

@@ -181,7 +181,7 @@ class _Ranking:
             medians,
             intervals,
             answered_by,
-            b.source.basis(b.model, offer.profile, b.measured),
+            "; ".join([b.source.basis(b.model, offer.profile, b.measured), *self._derived(row, at)]),
         )
 
     def _summary(self, metric: str, name: str, row: int, at: int) -> tuple[float, tuple[float, float]]:
@@ -200,6 +200,11 @@ class _Ranking:
         scale = self.beliefs.source.spread(metric)
         ends = from_log(metric, np.array([middle + scale * (low - middle), middle + scale * (high - middle)]))
         return float(ends[0]), float(ends[1])
+
+    def _derived(self, row: int, at: int) -> list[str]:
+        """SLO metrics that follow from others here."""
+        names = [s.metric for s in self.beliefs.slos if np.isnan(self.beliefs.known(s.metric)[row, at])]
+        return [f"{name} by its {how}" for name in names if (how := self.beliefs.source.follows(name))]
 
     def _was_measured(self, row: int, column: int) -> bool:
         return all(self.beliefs.known_to_meet(s)[row, : column + 1].all() for s in self.beliefs.slos)

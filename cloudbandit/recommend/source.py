@@ -78,6 +78,9 @@ class Source(Protocol):
     def spread(self, metric: str) -> float:
         """By how much the central 80 % of the draws must be stretched about the median, on a log scale, to hold 80 %."""
 
+    def follows(self, metric: str) -> str:
+        """What a metric is derived from, where it is not learnt itself; else ``""``."""
+
     def basis(self, model: ModelSpec, profile: Profile, measured: Sequence[LoadTest]) -> str:
         """What a prediction on a profile rests on, in a few words."""
 
@@ -147,6 +150,9 @@ class LoadTestSource:
 
     def spread(self, metric: str) -> float:
         return self.surrogate.half_width(metric, 0.8) / _NORMAL_80
+
+    def follows(self, metric: str) -> str:
+        return ""
 
     def basis(self, model: ModelSpec, profile: Profile, measured: Sequence[LoadTest]) -> str:
         own = len(self._own(measured))

@@ -178,6 +178,10 @@ class Served:
         """1: the draws are errors that were made."""
         return 1.0
 
+    def follows(self, metric: str) -> str:
+        """Of a percentile or a gap between tokens: the median whose learnt ratio gives it."""
+        return "" if metric in DERIVED else f"learned ratio to {BASES[metric.split('_')[0]]}"
+
     def basis(self, model: ModelSpec, profile: Profile, measured: Sequence[LoadTest]) -> str:
         """What a prediction rests on: measurements of this model, and how many of them on this GPU."""
         own = [t.profile.gpu.part for t in measured] + [m.deployment.gpu.part for m in known_points(model)]
