@@ -7,8 +7,8 @@
 # %% [markdown]
 # # Hardware for an LLM nobody has measured
 #
-# A recommender that learned from other LLMs' load tests (LLM-Pilot's, TGIS in 2023) says which machines serve a model within its SLOs, at what bill, and
-# which load test would help most. (Extra `recommend`.)
+# A recommender that learned from other LLMs' load tests (LLM-Pilot's, TGIS in 2023) says which machines serve a model within its
+# SLOs, at what bill, and which load test would help most. (Extra `recommend`.)
 
 # %%
 from cloudbandit import Recommender, llm_pilot, paper_offers
