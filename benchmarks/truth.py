@@ -12,7 +12,7 @@ every point of the others that shares one of them too.
 Three runs: ``formula`` (as installed without extras), ``with_aiconfigurator`` (estimates of aiconfigurator-core 0.12 as one more
 source; its calibration may include these very points), ``with_speculative`` (as the first, points that look like speculative
 decoding learnt from and asked about like others; the first two leave them out of both). ``aiconfigurator``: its own error where
-it answers, and deciding by it alone. ``ratios``: percentiles by their ratio to the measured median, each model left out.
+it answers, and deciding by it alone. ``ratios``: percentiles by their ratio to the measured median, each model left out. ``tgis``: an engine of 2023.
 """
 
 import argparse
@@ -32,6 +32,7 @@ from cloudbandit.surrogate.errors import METRICS
 from cloudbandit.surrogate.ratios_known import ratio_points
 from cloudbandit.surrogate.serving import Measured
 from cloudbandit.surrogate.training import train, training_points
+from cloudbandit.surrogate.training_loads import errors_of_llms_left_out, tgis_points
 
 PARTS = ("H100-SXM5-80GB", "H200-SXM5-141GB", "B200-SXM6-180GB")
 TPOT_MS, TTFT_MS = (15, 25, 40, 60), (300, 1000, 3000)
@@ -233,6 +234,7 @@ def main():
         rng = np.random.default_rng(arguments.seed)
         found["aiconfigurator"] = alone(plain, rng, not arguments.no_decisions)
         found["ratios"] = ratios()
+        found["tgis"] = another_year(train(plain))
     if arguments.json:
         json.dump(found, sys.stdout, indent=1)
         print()
@@ -326,11 +328,43 @@ def ratios():
     return out
 
 
+def another_year(serving):
+    """TGIS of 2023, LLM-Pilot's LLMs left out in turn; ``as_a_new_engine``: of which nothing is learnt."""
+    c, times, llms = tgis_points()
+    names = np.unique(llms)
+    errors = errors_of_llms_left_out(serving.constants)
+    plain = times - np.column_stack(serving.constants.log_times_ms(replace(c, engine=np.full(len(c), -1))))
+    pairs, out = serving.errors.pairs, {}
+    for what, e in (("llm_left_out", errors), ("as_a_new_engine", plain)):
+        squares = {m: np.nanmean(np.clip(e[llms == m], -2, 2) ** 2, axis=0) for m in names}
+        out[what] = {}
+        for k, name in enumerate(METRICS):
+            inside, widths = np.zeros(len(e), bool), np.zeros(len(e))
+            for llm in names:
+                held = llms == llm
+                own = np.mean([squares[m][k] for m in names if m != llm])
+                wider = serving.errors.widened(("family", "gpu", "architecture", "engine"))[k]
+                if what == "llm_left_out":
+                    known = replace(serving.errors, own={"tgis": np.full(2, own)})
+                    wider = known.widened(("family", "architecture"), "tgis")[k]
+                low, high = np.quantile(pairs[:, k] * wider, [0.1, 0.9])
+                inside[held] = (low <= e[held, k]) & (e[held, k] <= high)
+                widths[held] = np.exp(high - low)
+            out[what][name] = {
+                "n": len(e),
+                "error_percent": round(float(100 * np.abs(np.expm1(-e[:, k])).mean()), 1),
+                "median_ratio": round(float(np.exp(-np.median(e[:, k]))), 2),
+                "coverage_percent": round(100 * float(inside.mean()), 1),
+                "median_high_over_low": round(float(np.median(widths)), 2),
+            }
+    return out
+
+
 def show(every, console):
     for name in ("formula", "with_aiconfigurator", "with_speculative"):
         console.print(f"[bold]{name}[/bold]: {every[name]['n']} points")
         _show(every[name], console)
-    for name in ("aiconfigurator", "ratios"):
+    for name in ("aiconfigurator", "ratios", "tgis"):
         console.print(name, every[name])
 
 

@@ -37,6 +37,7 @@ from cloudbandit.surrogate.serving import (
 )
 from cloudbandit.surrogate.sources import serving_at_hand
 from cloudbandit.surrogate.training import measured_models, train, training_points
+from cloudbandit.surrogate.training_loads import with_tgis
 
 LLAMA_8B = {
     "model_type": "llama",
@@ -219,7 +220,7 @@ def test_constants_survive_their_file_and_other_files_are_refused(tmp_path):
 
 @pytest.mark.slow
 def test_the_shipped_constants_are_those_of_the_shipped_points():
-    learnt, shipped = train(training_points()).to_dict(), bundled_serving().to_dict()
+    learnt, shipped = with_tgis(train(training_points())).to_dict(), bundled_serving().to_dict()
     assert learnt["seen"] == shipped["seen"]
     for part in ("step", "first"):
         for name, value in shipped[part].items():

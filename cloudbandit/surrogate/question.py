@@ -170,7 +170,12 @@ def warnings(d: Deployment, users: float, serving: Serving) -> list[str]:
 
 
 def _new(d: Deployment, serving: Serving) -> list[tuple[str, str]]:
-    names = {"family": ("model", d.model.name), "gpu": ("GPU", d.gpu.part), "engine": ("engine", d.engine)}
+    names = {
+        "family": ("model", d.model.name),
+        "gpu": ("GPU", d.gpu.part),
+        "architecture": ("GPU", d.gpu.part),
+        "engine": ("engine", d.engine),
+    }
     return [names[level] for level in serving.new_levels(d)]
 
 

@@ -103,7 +103,7 @@ class Serving:
     """The formula with its constants and errors.
 
     Args:
-        seen: what was measured: ``models``, ``gpus``, ``engines`` → names.
+        seen: what was measured: ``models``, ``gpus``, ``architectures``, ``engines`` → names.
         ratios: of percentiles and gaps between tokens to the medians that the formula gives; None: not learnt.
         opinion: what to make of estimates of somebody else's model; estimates: (deployment, users) → log TPOT and TTFT in ms,
             (N, 2), NaN: none. Without either the formula stands alone.
@@ -145,9 +145,16 @@ class Serving:
         }
 
     def new_levels(self, d: Deployment) -> list[str]:
-        """Which of the model (``family``), GPU and engine nobody measured."""
-        names = {"family": ("models", d.model.name), "gpu": ("gpus", d.gpu.part), "engine": ("engines", d.engine)}
-        return [level for level, (kind, name) in names.items() if name not in self.seen.get(kind, ())]
+        """Which of the model (``family``), GPU and engine nobody measured; a GPU of an ``architecture`` that nobody measured is
+        told as that alone."""
+        names = {
+            "family": ("models", d.model.name),
+            "gpu": ("gpus", d.gpu.part),
+            "architecture": ("architectures", d.gpu.architecture),
+            "engine": ("engines", d.engine),
+        }
+        new = [level for level, (kind, name) in names.items() if name not in self.seen.get(kind, ())]
+        return [level for level in new if level != ("gpu" if "architecture" in new else "")]
 
     def predict(
         self,
@@ -208,7 +215,7 @@ class Serving:
         shift, share = self._corrected(rows, measured)
         logs, narrower = self._log_times(rows)
         logs = logs + shift
-        spread = np.array([self.errors.widened(self.new_levels(d)) for d, _ in rows]) * share * narrower
+        spread = np.array([self.errors.widened(self.new_levels(d), d.engine) for d, _ in rows]) * share * narrower
         drawn: Floats = np.exp(logs[:, None, :] + self.errors.pairs[None, :, :] * spread[:, None, :])
         return np.exp(logs), drawn
 

@@ -55,10 +55,15 @@ class TrainingPoints:
         return columns_of(self.rows)
 
     def labels(self, level: str) -> np.ndarray[Any, Any]:
-        """(N,): ``family``, ``gpu`` or ``engine`` of each point."""
+        """(N,): ``family``, ``gpu``, ``architecture`` or ``engine`` of each point."""
         if level == "family":
             return self.families
-        return np.array([d.gpu.part if level == "gpu" else d.engine for d, _ in self.rows])
+        kinds = {
+            "gpu": lambda d: d.gpu.part,
+            "architecture": lambda d: d.gpu.architecture,
+            "engine": lambda d: d.engine,
+        }
+        return np.array([kinds[level](d) for d, _ in self.rows])
 
 
 @lru_cache(maxsize=1)
@@ -94,10 +99,11 @@ def train(points: TrainingPoints, *, with_speculative: bool = False) -> Serving:
     points = points if with_speculative else points.where(~points.speculative)
     c = points.columns
     constants = fit(c, points.times[:, 0], points.times[:, 1], list(points.families))
-    levels = {level: list(points.labels(level)) for level in ("gpu", "engine")}
+    levels = {level: list(points.labels(level)) for level in ("gpu", "architecture", "engine")}
     errors = learn(c, points.times, list(points.families), [d.label for d, _ in points.rows], levels)
     seen = {
         "models": frozenset(d.model.name for d, _ in points.rows),
+        "architectures": frozenset(d.gpu.architecture for d, _ in points.rows),
         "gpus": frozenset(d.gpu.part for d, _ in points.rows),
         "engines": frozenset(d.engine for d, _ in points.rows),
     }
