@@ -12,7 +12,8 @@ every point of the others that shares one of them too.
 Three runs: ``formula`` (as installed without extras), ``with_aiconfigurator`` (estimates of aiconfigurator-core 0.12 as one more
 source; its calibration may include these very points), ``with_speculative`` (as the first, points that look like speculative
 decoding learnt from and asked about like others; the first two leave them out of both). ``aiconfigurator``: its own error where
-it answers, and deciding by it alone. ``ratios``: percentiles by their ratio to the measured median, each model left out. ``tgis``: an engine of 2023.
+it answers, and deciding by it alone. ``ratios``: percentiles by their ratio to the measured median, each model left out.
+``tgis``: an engine of 2023. About four minutes of one core.
 """
 
 import argparse
@@ -21,6 +22,7 @@ import sys
 from dataclasses import replace
 
 import numpy as np
+from other_truths import another_year, ratios
 from rich.console import Console
 from rich.progress import Progress
 from rich.table import Table as Grid
@@ -29,15 +31,12 @@ from cloudbandit.catalogue.prices import load_offers
 from cloudbandit.core.bundled import bundled
 from cloudbandit.core.offer import ON_DEMAND
 from cloudbandit.surrogate.errors import METRICS
-from cloudbandit.surrogate.ratios_known import ratio_points
 from cloudbandit.surrogate.serving import Measured
 from cloudbandit.surrogate.training import train, training_points
-from cloudbandit.surrogate.training_loads import errors_of_llms_left_out, tgis_points
 
 PARTS = ("H100-SXM5-80GB", "H200-SXM5-141GB", "B200-SXM6-180GB")
 TPOT_MS, TTFT_MS = (15, 25, 40, 60), (300, 1000, 3000)
 LEAST_POINTS, LEAST_PARTS, LEAST_FAMILIES, RESAMPLES, MEASURED = 25, 2, 3, 2000, 2
-RATIO_DRAWS, EPS = 320, 1e-9
 
 
 def interval(per_group, weights, rng):
@@ -301,62 +300,6 @@ def alone(points, rng, deciding):
             for slo in w.settings():
                 found.setdefault(w.family, []).append(float(w.util(slo, w.by_estimates(slo))))
         out["util"] = util_of(found, rng)
-    return out
-
-
-def ratios():
-    """Each percentile's coverage and error, models left out in turn, means over models; given the measured median."""
-    points, out = ratio_points(), {}
-    learnt = {g: points.learn(points.groups != g) for g in np.unique(points.groups)}
-    for name, logs in points.logs.items():
-        inside, errors, widths = [], [], []
-        for group, known in learnt.items():
-            rows = np.flatnonzero((points.groups == group) & np.isfinite(logs))
-            if len(rows):
-                pairs = [known.draws(name, points.users[i], np.ones(RATIO_DRAWS)) for i in rows]
-                ends = np.array([np.quantile(drawn, [0.1, 0.9]) for _, drawn in pairs])
-                true = np.exp(logs[rows])
-                inside.append(np.mean((ends[:, 0] <= true * (1 + EPS)) & (true <= ends[:, 1] * (1 + EPS))))
-                errors.append(np.mean([abs(m / t - 1) for (m, _), t in zip(pairs, true, strict=True)]))
-                widths += list(ends[:, 1] / ends[:, 0])
-        out[name] = {
-            "models": len(errors),
-            "error_percent": round(100 * float(np.mean(errors)), 1),
-            "coverage_percent": round(100 * float(np.mean(inside)), 1),
-            "median_high_over_low": round(float(np.median(widths)), 2),
-        }
-    return out
-
-
-def another_year(serving):
-    """TGIS of 2023, LLM-Pilot's LLMs left out in turn; ``as_a_new_engine``: of which nothing is learnt."""
-    c, times, llms = tgis_points()
-    names = np.unique(llms)
-    errors = errors_of_llms_left_out(serving.constants)
-    plain = times - np.column_stack(serving.constants.log_times_ms(replace(c, engine=np.full(len(c), -1))))
-    pairs, out = serving.errors.pairs, {}
-    for what, e in (("llm_left_out", errors), ("as_a_new_engine", plain)):
-        squares = {m: np.nanmean(np.clip(e[llms == m], -2, 2) ** 2, axis=0) for m in names}
-        out[what] = {}
-        for k, name in enumerate(METRICS):
-            inside, widths = np.zeros(len(e), bool), np.zeros(len(e))
-            for llm in names:
-                held = llms == llm
-                own = np.mean([squares[m][k] for m in names if m != llm])
-                wider = serving.errors.widened(("family", "gpu", "architecture", "engine"))[k]
-                if what == "llm_left_out":
-                    known = replace(serving.errors, own={"tgis": np.full(2, own)})
-                    wider = known.widened(("family", "architecture"), "tgis")[k]
-                low, high = np.quantile(pairs[:, k] * wider, [0.1, 0.9])
-                inside[held] = (low <= e[held, k]) & (e[held, k] <= high)
-                widths[held] = np.exp(high - low)
-            out[what][name] = {
-                "n": len(e),
-                "error_percent": round(float(100 * np.abs(np.expm1(-e[:, k])).mean()), 1),
-                "median_ratio": round(float(np.exp(-np.median(e[:, k]))), 2),
-                "coverage_percent": round(100 * float(inside.mean()), 1),
-                "median_high_over_low": round(float(np.median(widths)), 2),
-            }
     return out
 
 

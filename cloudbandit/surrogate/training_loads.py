@@ -18,6 +18,8 @@ from cloudbandit.surrogate.points_known import llm_pilot_points
 from cloudbandit.surrogate.serving import Serving, columns_of
 
 ENGINE = "tgis"
+_MOST = 2.0
+"""Of an error's logarithm, so that no odd row decides on a variance."""
 
 
 def tgis_points() -> tuple[Columns, Floats, np.ndarray[Any, Any]]:
@@ -46,14 +48,23 @@ def errors_of_llms_left_out(constants: Constants) -> Floats:
 
 
 def with_tgis(serving: Serving) -> Serving:
-    """The same, with TGIS among the engines; others answer as before."""
+    """The same, with TGIS among the engines: those that were measured answer as before; one that nobody measured may be as unlike
+    them as TGIS is, so what leaving it out shows counts among what leaving the others out shows."""
     c, times, llms = tgis_points()
-    errors = errors_of_llms_left_out(serving.constants)
-    squares = [np.nanmean(np.clip(errors[llms == llm], -2.0, 2.0) ** 2, axis=0) for llm in np.unique(llms)]
-    own = {**serving.errors.own, ENGINE: np.mean(squares, axis=0)}
+    own = _squares(errors_of_llms_left_out(serving.constants), llms)
+    as_new = times - np.column_stack(serving.constants.log_times_ms(replace(c, engine=np.full(len(c), -1))))
+    more = np.maximum(0.0, _squares(as_new, llms) - serving.errors.variance)
+    others, added = len(serving.seen["engines"]), serving.errors.added
+    added = {**added, "engine": (others * added["engine"] + more) / (others + 1)}
     return replace(
         serving,
         constants=fit_engine(serving.constants, ENGINE, c, times, list(llms)),
-        errors=replace(serving.errors, own=own),
+        errors=replace(serving.errors, own={**serving.errors.own, ENGINE: own}, added=added),
         seen={**serving.seen, "engines": serving.seen["engines"] | {ENGINE}},
     )
+
+
+def _squares(errors: Floats, llms: np.ndarray[Any, Any]) -> Floats:
+    """(2,): mean squares, every LLM alike."""
+    each = [np.nanmean(np.clip(errors[llms == llm], -_MOST, _MOST) ** 2, axis=0) for llm in np.unique(llms)]
+    return np.asarray(np.mean(each, axis=0))
