@@ -14,6 +14,7 @@ from pathlib import Path
 
 from cloudbandit.surrogate.ratios_known import ratio_points
 from cloudbandit.surrogate.training import train, training_points
+from cloudbandit.surrogate.training_loads import with_tgis
 
 OUT = Path(__file__).parent.parent / "data" / "serving" / "constants.json"
 
@@ -21,7 +22,7 @@ OUT = Path(__file__).parent.parent / "data" / "serving" / "constants.json"
 def main() -> None:
     points = training_points()
     began = time.process_time()
-    serving = replace(train(points), ratios=ratio_points().learn())
+    serving = replace(with_tgis(train(points)), ratios=ratio_points().learn())
     OUT.parent.mkdir(exist_ok=True)
     source = (
         "benchmarks/fit_serving.py on data/silicon-points (Apache-2.0; its README names the source), data/llm-pilot "

@@ -15,6 +15,7 @@ from cloudbandit.catalogue.models import GIB, ModelSpec
 from cloudbandit.cli import main
 from cloudbandit.core.bundled import bundled
 from cloudbandit.core.errors import DataError, UsageError
+from cloudbandit.surrogate import sources
 from cloudbandit.surrogate.against import Held, report
 from cloudbandit.surrogate.deployment import Deployment
 from cloudbandit.surrogate.errors import METRICS
@@ -34,7 +35,9 @@ from cloudbandit.surrogate.serving import (
     bundled_serving,
     columns_of,
 )
+from cloudbandit.surrogate.sources import serving_at_hand
 from cloudbandit.surrogate.training import measured_models, train, training_points
+from cloudbandit.surrogate.training_loads import with_tgis
 
 LLAMA_8B = {
     "model_type": "llama",
@@ -51,6 +54,15 @@ LLAMA_8B = {
 SPECULATIVE_DATES = ("2026-01-14", "2026-02-05", "2026-02-06")
 SPEC = ModelSpec.from_config(LLAMA_8B, "mine-8B")
 MOE = measured_models()[0]["Qwen3-235B-A22B-FP8"]
+
+
+@pytest.fixture(autouse=True)
+def _without_extras(monkeypatch):
+    """As installed without extras, whatever this machine has."""
+    monkeypatch.setattr(sources, "installed", lambda: False)
+    serving_at_hand.cache_clear()
+    yield
+    serving_at_hand.cache_clear()
 
 
 def deployment(model=SPEC, gpu="H100", gpus=1, engine="vllm", precision="bf16", inputs=1000.0, outputs=200.0):
@@ -208,13 +220,15 @@ def test_constants_survive_their_file_and_other_files_are_refused(tmp_path):
 
 @pytest.mark.slow
 def test_the_shipped_constants_are_those_of_the_shipped_points():
-    learnt, shipped = train(training_points()).to_dict(), bundled_serving().to_dict()
+    learnt, shipped = with_tgis(train(training_points())).to_dict(), bundled_serving().to_dict()
     assert learnt["seen"] == shipped["seen"]
     for part in ("step", "first"):
         for name, value in shipped[part].items():
             assert learnt[part][name] == pytest.approx(value, rel=0.02), name
     pairs = [np.array(x["errors"]["pairs"]) for x in (learnt, shipped)]
     assert np.allclose(*pairs, atol=0.03)
+    for engine, trust in shipped["opinion"].items():
+        assert learnt["opinion"][engine] == pytest.approx(trust, abs=0.02), engine
     again, ratios = ratio_points().learn(), bundled_serving().ratios
     assert set(again.known) == set(ratios.known) == set(NAMES)
     for name, r in again.known.items():

@@ -10,7 +10,7 @@ is slow on one GPU type says little of it on another, and much of it on the same
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any
 
 import numpy as np
@@ -19,7 +19,7 @@ from cloudbandit.surrogate.constants import fit
 from cloudbandit.surrogate.formula import Columns, Floats, Integers
 
 METRICS = ("tpot_p50_ms", "ttft_p50_ms")
-LEVELS = ("family", "gpu", "engine")
+LEVELS = ("family", "gpu", "architecture", "engine")
 SHARED = ("family", "gpu", "engine", "deployment", "point")
 LOW, HIGH = 0.1, 0.9
 """Ends of an interval."""
@@ -42,12 +42,14 @@ class Errors:
         parts: `SHARED` → (2,) variances, whose sum is that of the pairs: what errors of one model have in common everywhere, on
             one GPU, there with one engine, in one deployment; and what is a point's own.
         within: (2,) variance of points that were learnt from: what remains where the model's family is known.
+        own: engine → (2,) variance of one whose errors are unlike the others', whatever the model.
     """
 
     pairs: Floats
     added: Mapping[str, Floats]
     parts: Mapping[str, Floats]
     within: Floats
+    own: Mapping[str, Floats] = field(default_factory=dict)
 
     def to_dict(self) -> dict[str, Any]:
         """JSON-able; `from_dict` undoes it."""
@@ -56,6 +58,7 @@ class Errors:
             "added": {k: v.round(5).tolist() for k, v in self.added.items()},
             "parts": {k: v.round(5).tolist() for k, v in self.parts.items()},
             "within": self.within.round(5).tolist(),
+            "own": {k: v.round(5).tolist() for k, v in self.own.items()},
         }
 
     @classmethod
@@ -65,6 +68,7 @@ class Errors:
             {k: np.array(v, float) for k, v in data["added"].items()},
             {k: np.array(v, float) for k, v in data["parts"].items()},
             np.array(data["within"], float),
+            {k: np.array(v, float) for k, v in data.get("own", {}).items()},
         )
 
     @property
@@ -73,9 +77,10 @@ class Errors:
         out: Floats = sum(self.parts.values(), np.zeros(2))
         return out
 
-    def widened(self, new: Sequence[str]) -> Floats:
+    def widened(self, new: Sequence[str], engine: str = "") -> Floats:
         """(2,): by how much intervals are wider than those of a new family, where these levels are new."""
         total = self.variance if "family" in new else np.minimum(self.within, self.variance)
+        total = np.maximum(self.own.get(engine, total), total)
         for level in new:
             total = total + self.added.get(level, 0.0)
         out: Floats = np.sqrt(total / np.maximum(self.variance, 1e-12))
@@ -155,7 +160,7 @@ def learn(
     """Errors of families left out, and what the other levels add to those of a fit on everything.
 
     Args:
-        levels: ``gpu`` and ``engine`` → (N,) labels.
+        levels: ``gpu``, ``architecture`` and ``engine`` → (N,) labels; one of fewer than two groups adds nothing.
     """
     residuals = left_out(c, times, families, families)
     constants = fit(c, times[:, 0], times[:, 1], families)
@@ -163,7 +168,10 @@ def learn(
     added = {
         level: np.maximum(0.0, _squares(left_out(c, times, families, labels)) - within)
         for level, labels in levels.items()
+        if len(set(labels)) > 1
     }
+    if "architecture" in added:  # parts of one that nobody measured were not measured either
+        added["architecture"] = np.maximum(added["architecture"], added.get("gpu", 0.0))
     of = np.asarray(families)
     names = np.unique(of)
     far = _of_few(len(names)) - 1.0

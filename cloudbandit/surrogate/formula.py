@@ -31,7 +31,7 @@ import numpy as np
 Floats = np.ndarray[Any, np.dtype[np.float64]]
 Integers = np.ndarray[Any, np.dtype[np.int64]]
 
-ENGINES = ("trtllm", "vllm", "sglang")
+ENGINES = ("trtllm", "vllm", "sglang", "tgis")
 """Engines with ratios of their own; another one has what they have in common, and a wider interval."""
 _WITHIN_A_MACHINE = 8
 

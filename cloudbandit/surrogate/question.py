@@ -22,7 +22,8 @@ from cloudbandit.surrogate.points_known import silicon_points
 from cloudbandit.surrogate.points_runs import faster_than_memory, speculative
 from cloudbandit.surrogate.ratios import BASES
 from cloudbandit.surrogate.ratios_known import SOURCE
-from cloudbandit.surrogate.serving import TIMES, Estimate, Measured, Serving, bundled_serving
+from cloudbandit.surrogate.serving import TIMES, Estimate, Measured, Serving
+from cloudbandit.surrogate.sources import serving_at_hand, what_was_asked
 
 _NEAREST = 3
 _LENGTHS = (64.0, 16_384.0)
@@ -36,7 +37,7 @@ class Prediction:
     Attributes:
         facts: of the model as served: name, parameters, active_parameters, weights_gib, kv_bytes_per_token.
         rows: (users, metric → estimate).
-        source: ``predicted``, or ``predicted, corrected by … measurements of this model``.
+        source: ``predicted``, and by what: the formula, aiconfigurator-core's estimates, measurements of this model.
         ratios: metric → where it comes from, of those that follow from another one by a learned ratio.
         nearest: measured points that are most alike, a line each.
         warnings: what the answer does not rest on.
@@ -106,11 +107,12 @@ def predict(
     spec = model if isinstance(model, ModelSpec) else ModelSpec.load(model)
     part = find_gpu(gpu, gpus_table)
     asked = Deployment(spec, part, gpus, engine.lower(), precision or spec.precision, input_tokens, output_tokens)
-    surrogate = bundled_serving() if serving is None else serving
+    surrogate = serving_at_hand() if serving is None else serving
     points = Points(()) if measured is None else read_points(measured, gpus_table, given={"model": spec.name})
     known = [Measured(_deployment(p, spec), p.users, p.metrics) for p in points]
     extra = [name for name in map(metric_name, metrics) if name not in TIMES]
-    rows = surrogate.predict([(asked, float(u)) for u in users], known, (*TIMES, *extra))
+    loads = [(asked, float(u)) for u in users]
+    rows = surrogate.predict(loads, known, (*TIMES, *extra))
     served = asked.served
     return Prediction(
         f"{spec.name} on {gpus} × {part.part}, {asked.engine}, {asked.precision}, "
@@ -123,7 +125,8 @@ def predict(
             "kv_bytes_per_token": served.kv_bytes_per_token,
         },
         list(zip(map(float, users), rows, strict=True)),
-        "predicted" if not known else f"predicted, corrected by {len(known)} measurements of this model",
+        f"predicted {what_was_asked(surrogate, loads)}"
+        + (f", corrected by {len(known)} measurements of this model" if known else ""),
         nearest(asked, max(users)),
         [*warnings(asked, max(users), surrogate), *doubts(points, [m.deployment for m in known])],
         {name: f"from its learned ratio to the median {BASES[name.split('_')[0]]} ({SOURCE})" for name in extra},
@@ -167,7 +170,12 @@ def warnings(d: Deployment, users: float, serving: Serving) -> list[str]:
 
 
 def _new(d: Deployment, serving: Serving) -> list[tuple[str, str]]:
-    names = {"family": ("model", d.model.name), "gpu": ("GPU", d.gpu.part), "engine": ("engine", d.engine)}
+    names = {
+        "family": ("model", d.model.name),
+        "gpu": ("GPU", d.gpu.part),
+        "architecture": ("GPU", d.gpu.part),
+        "engine": ("engine", d.engine),
+    }
     return [names[level] for level in serving.new_levels(d)]
 
 
@@ -209,7 +217,7 @@ def hold_against(
     Raises:
         DataError: a model has no file, or the points cannot be read.
     """
-    surrogate = bundled_serving() if serving is None else serving
+    surrogate = serving_at_hand() if serving is None else serving
     read = read_points(points, gpus)
     specs = {name: _spec(Path(models).expanduser(), name) for name in dict.fromkeys(p.model for p in read)}
     asked = [_deployment(p, specs[p.model]) for p in read]

@@ -7,7 +7,7 @@ points; a first answer trains nothing. Measurements of the same model, given wit
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import lru_cache
 from pathlib import Path
@@ -23,11 +23,13 @@ from cloudbandit.surrogate.constants import Constants
 from cloudbandit.surrogate.deployment import Deployment
 from cloudbandit.surrogate.errors import HIGH, LOW, METRICS, Errors
 from cloudbandit.surrogate.formula import ENGINES, Columns, Floats
+from cloudbandit.surrogate.opinion import Opinion
 from cloudbandit.surrogate.ratios import BASES, Ratios
 from cloudbandit.surrogate.servable import check
 
 _COMPUTED_AS = {"mxfp4": "fp8"}  # weights alone are so small; today's kernels multiply them at the speed of 8 bits
 _COMPUTED_IN = {"fp16": 0, "int8": 1, "fp8": 1, "fp4": 2}
+Estimates = Callable[[Sequence[tuple[Deployment, float]]], Floats]
 TIMES = (*METRICS, "e2e_p50_ms", "output_tok_per_s")
 
 
@@ -109,14 +111,18 @@ class Serving:
     """The formula with its constants and errors.
 
     Args:
-        seen: what was measured: ``models``, ``gpus``, ``engines`` → names.
+        seen: what was measured: ``models``, ``gpus``, ``architectures``, ``engines`` → names.
         ratios: of percentiles and gaps between tokens to the medians that the formula gives; None: not learnt.
+        opinion: what to make of estimates of somebody else's model; estimates: (deployment, users) → log TPOT and TTFT in ms,
+            (N, 2), NaN: none. Without either the formula stands alone.
     """
 
     constants: Constants
     errors: Errors
     seen: Mapping[str, frozenset[str]] = field(default_factory=dict)
     ratios: Ratios | None = None
+    opinion: Opinion | None = None
+    estimates: Estimates | None = None
 
     @classmethod
     def load(cls, path: Path) -> Serving:
@@ -130,15 +136,16 @@ class Serving:
             constants = Constants(data["step"], data["first"])
             seen = {k: frozenset(v) for k, v in data["seen"].items()}
             ratios = Ratios.from_dict(data["ratios"]) if data.get("ratios") else None
-            return cls(constants, Errors.from_dict(data["errors"]), seen, ratios)
+            opinion = Opinion.from_dict(data["opinion"]) if data.get("opinion") else None
+            return cls(constants, Errors.from_dict(data["errors"]), seen, ratios, opinion)
         except (OSError, ValueError, KeyError, TypeError) as error:
             raise DataError(f"{path} holds no constants of the formula: {error!r}") from error
 
     def to_dict(self) -> dict[str, Any]:
         """JSON-able; `load` undoes it."""
-        ratios = {} if self.ratios is None else {"ratios": self.ratios.to_dict()}
+        learnt = {"ratios": self.ratios, "opinion": self.opinion}
         return {
-            **ratios,
+            **{name: part.to_dict() for name, part in learnt.items() if part is not None},
             "step": {k: float(f"{v:.6g}") for k, v in self.constants.step.items()},
             "first": {k: float(f"{v:.6g}") for k, v in self.constants.first.items()},
             "errors": self.errors.to_dict(),
@@ -146,9 +153,16 @@ class Serving:
         }
 
     def new_levels(self, d: Deployment) -> list[str]:
-        """Which of the model (``family``), GPU and engine nobody measured."""
-        names = {"family": ("models", d.model.name), "gpu": ("gpus", d.gpu.part), "engine": ("engines", d.engine)}
-        return [level for level, (kind, name) in names.items() if name not in self.seen.get(kind, ())]
+        """Which of the model (``family``), GPU and engine nobody measured; a GPU of an ``architecture`` that nobody measured is
+        told as that alone."""
+        names = {
+            "family": ("models", d.model.name),
+            "gpu": ("gpus", d.gpu.part),
+            "architecture": ("architectures", d.gpu.architecture),
+            "engine": ("engines", d.engine),
+        }
+        new = [level for level, (kind, name) in names.items() if name not in self.seen.get(kind, ())]
+        return [level for level in new if level != ("gpu" if "architecture" in new else "")]
 
     def predict(
         self,
@@ -207,12 +221,29 @@ class Serving:
         for d in dict.fromkeys(d for d, _ in rows):
             check(d)
         shift, share = self._corrected(rows, measured)
-        logs = np.column_stack(self.constants.log_times_ms(columns_of(rows))) + shift
+        logs, narrower = self._log_times(rows)
+        logs = logs + shift
         known = ("family",) if measured else ()  # evidence narrows what is believed of a new family
-        widths = {d: self.errors.widened([*known, *self.new_levels(d)]) for d in dict.fromkeys(d for d, _ in rows)}
-        spread = np.array([widths[d] for d, _ in rows]) * share
+        widths = {
+            d: self.errors.widened([*known, *self.new_levels(d)], d.engine) for d in dict.fromkeys(d for d, _ in rows)
+        }
+        spread = np.array([widths[d] for d, _ in rows]) * share * narrower
         drawn: Floats = np.exp(logs[:, None, :] + self.errors.pairs[None, :, :] * spread[:, None, :])
         return np.exp(logs), drawn
+
+    def _log_times(self, rows: Sequence[tuple[Deployment, float]]) -> tuple[Floats, Floats]:
+        """Logarithms of times in ms, and their typical error as a share of the formula's, (N, 2) each."""
+        logs = np.column_stack(self.constants.log_times_ms(columns_of(rows)))
+        share = np.ones_like(logs)
+        engines = [d.engine for d, _ in rows]
+        if (
+            self.opinion is not None
+            and self.estimates is not None
+            and any(self.opinion.trust(e).weight for e in engines)
+        ):
+            told = self.estimates(rows)[:, 0]
+            logs[:, 0], share[:, 0] = self.opinion.moved(logs[:, 0], told, engines)
+        return logs, share
 
     def _corrected(
         self, rows: Sequence[tuple[Deployment, float]], measured: Sequence[Measured]
@@ -221,7 +252,7 @@ class Serving:
             return np.zeros((len(rows), 2)), np.ones((len(rows), 2))
         known = [(m.deployment, m.users) for m in measured]
         values = np.array([[m.metrics.get(name, np.nan) for name in METRICS] for m in measured], float)
-        told = np.log(values) - np.column_stack(self.constants.log_times_ms(columns_of(known)))
+        told = np.log(values) - self._log_times(known)[0]
         labels = [d.label for d, _ in rows]
         return self.errors.corrected(labels, _where(rows), [d.label for d, _ in known], _where(known), told)
 
