@@ -76,7 +76,7 @@ ONLY_PARSED = {
     "resume --store openvino-chat.db": "an engine's store",
     "compare my-table": "that table is exported from an engine's store",
     "predict": "configs and points of the reader's own; tests/test_serving.py asks such questions",
-    "recommend": "training takes long; the same question is asked below, in Python",
+    "recommend": "a model of the reader's own; the same question is asked below, in Python",
 }
 
 
@@ -207,7 +207,7 @@ from cloudbandit import read_measurements
 Path("llama-3.1-8b").mkdir()
 Path("llama-3.1-8b/config.json").write_text(CONFIG)
 def run_load_test(profile, loads):
-    rows = [f"{profile.gpu.part},{profile.gpus},{u},{0.5 + u / 40},{15 + u},0,{40 * u}" for u in loads]
+    rows = [f"{profile.gpu.part},{profile.gpus},{u},{20 + u},{40 + 2 * u},{5 + u / 10},{40 * u}" for u in loads]
     Path("tests.csv").write_text(HEAD + "\\n" + "\\n".join(rows) + "\\n")
     return read_measurements("tests.csv", "llama-3.1-8b")
 """,
@@ -323,7 +323,7 @@ def test_the_load_tests_of_the_page_are_read(tmp_path):
 
     (tmp_path / "load-tests.csv").write_text(measurements_of_the_page())
     found = read_measurements(tmp_path / "load-tests.csv", "llama-3.1-8b")
-    assert [(t.profile.gpu.part, t.users) for t in found] == [("L40S-48GB", 1), ("L40S-48GB", 8)]
+    assert [(t.profile.gpu.part, t.users) for t in found] == [("H100-SXM5-80GB", u) for u in (1, 64, 128)]
 
 
 def test_the_manifests_of_the_page_are_read(tmp_path):

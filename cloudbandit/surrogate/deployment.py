@@ -32,7 +32,7 @@ class Deployment:
     @property
     def served(self) -> ModelSpec:
         """The model in the deployment's precision."""
-        return _served(self.model, self.precision)
+        return served_in(self.model, self.precision)
 
     @property
     def weights_gib(self) -> float:
@@ -67,6 +67,7 @@ class Deployment:
 
 
 @lru_cache(maxsize=256)
-def _served(model: ModelSpec, precision: str) -> ModelSpec:
+def served_in(model: ModelSpec, precision: str) -> ModelSpec:
+    """A model with its weights in a precision; with 8 or 4 bits the cache takes 8."""
     cache = "fp8" if find_precision(precision).compute in ("fp8", "fp4") else ""
     return model.served(precision, cache)

@@ -53,37 +53,45 @@ class Measured:
 
 def columns_of(rows: Sequence[tuple[Deployment, float]]) -> Columns:
     """Arrays for the formula from (deployment, users)."""
-    facts: dict[str, list[float]] = {name: [] for name in Columns.__dataclass_fields__}
-    for d, users in rows:
-        m, precision = d.served, find_precision(d.precision)
-        compute = _COMPUTED_AS.get(precision.name, precision.compute)
-        running = max(1.0, min(users, d.capacity))
-        context = d.input_tokens + d.output_tokens / 2
-        values = {
-            "read_weights": m.touched_weight_bytes(running),
-            "read_cache": running * m.cache_read_bytes(context),
-            "step_operations": running * (2 * m.decode_parameters + m.attention_flops(context)),
-            "prompt_operations": 2 * m.prefill_parameters * d.input_tokens,
-            "attention_operations": m.prompt_attention_flops(d.input_tokens),
-            "moe": float(m.experts > 0),
-            "layers": m.layers,
-            "width": m.d_model,
-            "gpus": d.gpus,
-            "bandwidth": d.gpu.bandwidth_gb_per_s * 1e9,
-            "flops": flops(d.gpu, compute),
-            "link": d.gpu.link_gb_per_s * 1e9,
-            "inputs": d.input_tokens,
-            "outputs": d.output_tokens,
-            "users": users,
-            "running": running,
-            "capacity": d.capacity,
-            "engine": ENGINES.index(d.engine) if d.engine in ENGINES else -1,
-            "computed_in": _COMPUTED_IN[compute],
-        }
-        for name, value in values.items():
-            facts[name].append(float(value))
+    places: dict[Deployment, list[int]] = {}
+    for i, (d, _) in enumerate(rows):
+        places.setdefault(d, []).append(i)
+    every = np.array([users for _, users in rows], float)
     whole = ("engine", "computed_in")
-    return Columns(**{k: np.array(v, np.int64 if k in whole else float) for k, v in facts.items()})
+    out = {n: np.empty(len(rows), np.int64 if n in whole else float) for n in Columns.__dataclass_fields__}
+    for d, at in places.items():
+        for name, value in _facts(d, every[at]).items():
+            out[name][at] = value
+    return Columns(**out)
+
+
+def _facts(d: Deployment, users: Floats) -> dict[str, Floats | float]:
+    """Of one deployment, by the names of `Columns`."""
+    m, precision, capacity = d.served, find_precision(d.precision), d.capacity
+    compute = _COMPUTED_AS.get(precision.name, precision.compute)
+    running = np.maximum(1.0, np.minimum(users, capacity))
+    context = d.input_tokens + d.output_tokens / 2
+    return {
+        "read_weights": m.touched_weight_bytes(running),
+        "read_cache": running * m.cache_read_bytes(context),
+        "step_operations": running * (2 * m.decode_parameters + m.attention_flops(context)),
+        "prompt_operations": 2 * m.prefill_parameters * d.input_tokens,
+        "attention_operations": m.prompt_attention_flops(d.input_tokens),
+        "moe": float(m.experts > 0),
+        "layers": m.layers,
+        "width": m.d_model,
+        "gpus": d.gpus,
+        "bandwidth": d.gpu.bandwidth_gb_per_s * 1e9,
+        "flops": flops(d.gpu, compute),
+        "link": d.gpu.link_gb_per_s * 1e9,
+        "inputs": d.input_tokens,
+        "outputs": d.output_tokens,
+        "users": users,
+        "running": running,
+        "capacity": capacity,
+        "engine": ENGINES.index(d.engine) if d.engine in ENGINES else -1,
+        "computed_in": _COMPUTED_IN[compute],
+    }
 
 
 def flops(gpu: GPU, compute: str) -> float:
@@ -210,12 +218,16 @@ class Serving:
         self, rows: Sequence[tuple[Deployment, float]], measured: Sequence[Measured] = ()
     ) -> tuple[Floats, Floats]:
         """Medians (N, 2) and equally likely values (N, M, 2) of both times in ms: what `predict` sums up; raises as it does."""
-        for d, _ in rows:
+        for d in dict.fromkeys(d for d, _ in rows):
             check(d)
         shift, share = self._corrected(rows, measured)
         logs, narrower = self._log_times(rows)
         logs = logs + shift
-        spread = np.array([self.errors.widened(self.new_levels(d), d.engine) for d, _ in rows]) * share * narrower
+        known = ("family",) if measured else ()  # evidence narrows what is believed of a new family
+        widths = {
+            d: self.errors.widened([*known, *self.new_levels(d)], d.engine) for d in dict.fromkeys(d for d, _ in rows)
+        }
+        spread = np.array([widths[d] for d, _ in rows]) * share * narrower
         drawn: Floats = np.exp(logs[:, None, :] + self.errors.pairs[None, :, :] * spread[:, None, :])
         return np.exp(logs), drawn
 
