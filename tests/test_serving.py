@@ -1,6 +1,5 @@
 """Predictions of today's engines: laws of the formula, intervals, corrections by measurements, the command."""
 
-import itertools
 import json
 import math
 from dataclasses import replace
@@ -25,7 +24,7 @@ from cloudbandit.surrogate.points_file import write_points
 from cloudbandit.surrogate.points_known import silicon_points
 from cloudbandit.surrogate.points_runs import speculative
 from cloudbandit.surrogate.question import hold_against, predict
-from cloudbandit.surrogate.ratios import NAMES, learn_ratios
+from cloudbandit.surrogate.ratios import NAMES
 from cloudbandit.surrogate.ratios_known import ratio_points
 from cloudbandit.surrogate.serving import (
     TIMES,
@@ -367,51 +366,6 @@ def test_columns_are_rows_of_the_same_length():
     assert len(c) == 2
     assert list(c.moe) == [0.0, 1.0]
     assert c[1:].read_weights[0] == c.read_weights[1]
-
-
-# ── percentiles and gaps between tokens ──
-
-
-@given(deployments, st.integers(1, 300), st.sampled_from(["ttft", "tpot", "e2e", "itl", "nttft"]))
-@settings(max_examples=40)
-def test_percentiles_are_in_order_and_never_fall_with_users(d, users, time):
-    if d.capacity < 1:
-        return
-    names = [n for n in (f"{time}_p50_ms", *NAMES) if n.startswith(f"{time}_")]
-    few, more = (bundled_serving().metric_draws([(d, float(u))], names) for u in (users, users + 7))
-    for k in (0, 1):  # medians, and draws
-        for low, high in itertools.pairwise(few[n][k] for n in names):
-            assert (low <= high * (1 + 1e-9)).all()
-    for n in names:
-        assert (few[n][0] <= more[n][0] * (1 + 1e-9)).all()
-
-
-def test_a_ratio_is_learnt_from_groups_that_count_alike():
-    """Two groups of quite different size with constant ratios 2 and 8: in the middle lies 4, and each misses the other by 4."""
-    users = np.array([4.0] * 90 + [4.0] * 10)
-    logs = np.log([2.0] * 90 + [8.0] * 10)
-    learnt = learn_ratios(users, {"ttft_p95_ms": logs}, ["large"] * 90 + ["small"] * 10)
-    r = learnt.known["ttft_p95_ms"]
-    assert np.exp(r.level + r.slope * np.log(4.0)) == pytest.approx(4.0)
-    assert set(np.round(np.exp(r.errors), 6)) == {0.25, 4.0}
-    middle, drawn = learnt.draws("ttft_p95_ms", 4.0, np.full(10, 3.0))
-    assert sorted(set(np.round(drawn, 6))) == [
-        3.0,
-        48.0,
-    ]  # 3 × max(1, 4/4), 3 × 16 × … : no percentile below the median
-    assert middle >= 1
-
-
-def test_a_metric_that_nothing_predicts_is_refused_and_one_by_ratio_says_so():
-    with pytest.raises(UsageError, match=r"itl_mean_ms.*known: .*itl_p95_ms"):
-        predict(SPEC, "H100", metrics=["itl_mean_ms"])
-    with pytest.raises(UsageError, match="failure_rate"):
-        predict(SPEC, "H100", metrics=["failure_rate"])
-    found = predict(SPEC, "H100", users=(8,), metrics=["itl_p95_ms", "tpot_ms"])
-    assert list(found.ratios) == ["itl_p95_ms"]
-    (row,) = found.to_dict()["rows"]
-    assert "from its learned ratio to the median tpot_p50_ms" in row["sources"]["itl_p95_ms"]
-    assert row["metrics"]["itl_p95_ms"]["high"] > row["metrics"]["tpot_p50_ms"]["high"]
 
 
 # ── what is not what it says ──
