@@ -4,9 +4,10 @@
 
 For every group left out, everything (constants and errors) is learnt on the others; errors are of the median prediction,
 intervals the 80 % of `Serving.predict`. Means over rows and over groups; the 95 % interval resamples whole groups. Decisions
-leave the model's family out: among the measured deployments of a workload choose the one with the highest expected output
-tokens per USD at the SLO; ``util`` is the least cost that meets it ÷ the cost of the chosen one, 0 where that violates it.
-Machines are whole, at the cheapest on-demand price of the catalogue. ``all``: family, GPU type and engine are left out at once,
+leave the model's family out: among the measured deployments of a workload choose by the default rule of `recommend` (and without
+a measurement by others too, see `worth_by`); what is measured is what most is expected of. ``util`` is the least cost that meets
+the SLO ÷ the cost of the chosen one, 0 where that violates it. Machines are whole, at the cheapest on-demand price of the
+catalogue. ``all``: family, GPU type and engine are left out at once,
 every point of the others that shares one of them too.
 
 Three runs: ``formula`` (as installed without extras), ``with_aiconfigurator`` (estimates of aiconfigurator-core 0.12 as one more
@@ -30,6 +31,7 @@ from rich.table import Table as Grid
 from cloudbandit.catalogue.prices import load_offers
 from cloudbandit.core.bundled import bundled
 from cloudbandit.core.offer import ON_DEMAND
+from cloudbandit.recommend.ranking import LIKELY, STEPS
 from cloudbandit.surrogate.errors import METRICS
 from cloudbandit.surrogate.serving import Measured
 from cloudbandit.surrogate.training import train, training_points
@@ -37,6 +39,8 @@ from cloudbandit.surrogate.training import train, training_points
 PARTS = ("H100-SXM5-80GB", "H200-SXM5-141GB", "B200-SXM6-180GB")
 TPOT_MS, TTFT_MS = (15, 25, 40, 60), (300, 1000, 3000)
 LEAST_POINTS, LEAST_PARTS, LEAST_FAMILIES, RESAMPLES, MEASURED = 25, 2, 3, 2000, 2
+RULES = ("expected", 0.5, 0.6, 0.7, 0.8, 0.9)
+"""Tried without a measurement, beside the default of `recommend`."""
 
 
 def interval(per_group, weights, rng):
@@ -122,6 +126,22 @@ def tokens_per_s(users, outputs, times_ms):
     return users * outputs * 1e3 / (times_ms[..., 1] + times_ms[..., 0] * max(outputs - 1, 0))
 
 
+def worth_by(ahead, slo, rule):
+    """(N,): what a rule makes of candidates, the more the better.
+
+    Args:
+        rule: ``expected``: tokens per USD at the SLO, 0 where it is violated; a probability with which the SLO must be met, and
+            then tokens per USD in the median; ``likely``: `recommend`'s default, the first of its steps that any reaches.
+    """
+    if rule == "expected":
+        return np.array([np.mean(np.where((t <= slo).all(1), rate, 0.0)) for t, rate in ahead])
+    p = np.array([(t <= slo).all(1).mean() for t, _ in ahead])
+    rate = np.array([np.median(r) for _, r in ahead])
+    steps = STEPS if rule == LIKELY else (rule,)
+    level = next((s for s in steps if p.max() >= s), p.max())
+    return np.where(p >= level, 1 + rate, p)
+
+
 class Workload:
     """Measured deployments of one model at one pair of lengths: candidates of a decision."""
 
@@ -143,18 +163,15 @@ class Workload:
         drawn[list(measured)] = self.times[list(measured), None, :]
         return [(drawn[i], self._rate(i, drawn[i])) for i in range(len(self.rows))]
 
-    def decide(self, serving, slo, measure):
-        """The candidate chosen after measuring so many deployments, each the one then chosen."""
+    def decide(self, serving, slo, measure, rule=LIKELY):
+        """The candidate chosen after measuring so many deployments, each the one of which most is expected."""
         measured, done = [], set()
         while True:
             ahead = self.ahead(serving, measured)
-            expected = np.array([np.mean(np.where((t <= slo).all(1), rate, 0.0)) for t, rate in ahead])
-            if len(done) == measure:
-                return int(np.argmax(expected))
             new = [i for i, label in enumerate(self.labels) if label not in done]
-            if not new:
-                return int(np.argmax(expected))
-            label = self.labels[new[int(np.argmax(expected[new]))]]
+            if len(done) == measure or not new:
+                return int(np.argmax(worth_by(ahead, slo, rule)))
+            label = self.labels[new[int(np.argmax(worth_by(ahead, slo, "expected")[new]))]]
             done.add(label)
             measured += [i for i in new if self.labels[i] == label]
 
@@ -190,13 +207,15 @@ def workloads(points, prices):
 
 def decisions(points, learnt, rng, step):
     """util by how many deployments were measured before, and of a random candidate; intervals over families."""
-    found = {name: {} for name in ("random", *(f"after_{k}" for k in range(MEASURED + 1)))}
+    found = {name: {} for name in ("random", *(f"after_{k}" for k in range(MEASURED + 1)), *map(str, RULES))}
     for w in workloads(points, replica_prices()):
         serving = learnt("family", w.family)
         for slo in w.settings():
             found["random"].setdefault(w.family, []).append(float(w.util(slo, np.arange(len(w.rows))).mean()))
             for k in range(MEASURED + 1):
                 found[f"after_{k}"].setdefault(w.family, []).append(float(w.util(slo, w.decide(serving, slo, k))))
+            for rule in RULES:
+                found[str(rule)].setdefault(w.family, []).append(float(w.util(slo, w.decide(serving, slo, 0, rule))))
         step()
     return {name: util_of(by, rng) for name, by in found.items()}
 
