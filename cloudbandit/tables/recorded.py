@@ -13,7 +13,7 @@ from cloudbandit.core.curve import ENGINES, PRICE, USERS
 from cloudbandit.core.errors import TableError, UnknownNameError
 from cloudbandit.core.protocols import Quote, Run
 from cloudbandit.core.trial import Candidate, Result, Status, Trial
-from cloudbandit.tables.cell import Cell, Row, price_usd_per_s
+from cloudbandit.tables.cell import Cell, Row, facts_of, list_price_usd_per_s, price_usd_per_s
 from cloudbandit.tables.manifest import Manifest
 from cloudbandit.tables.table import Table
 
@@ -58,6 +58,7 @@ class Recorded:
                             "failed runs cannot count. Cure: failures='strict'"
                         )
         self._results: dict[str, Result] = {}
+        self._known: dict[str, Mapping[str, float | str]] = {}
 
     def quote(self, candidate: Candidate) -> Quote:
         cell = self.workload.cells.get(candidate.key)
@@ -97,15 +98,18 @@ class Recorded:
         return self._result(cell, lambda rows: rows[:1] if first else rows)
 
     def facts(self, candidate: Candidate) -> Mapping[str, float | str]:
-        """The manifest's facts, and the price where trials were paid by time."""
-        cell = self.workload.cells.get(candidate.key)
-        return {} if cell is None else self._facts(cell)
+        """The manifest's facts, and the price where trials were paid by time, at one price per config."""
+        known = self._known.get(candidate.key)
+        if known is None:
+            cell = self.workload.cells.get(candidate.key)
+            known = self._known[candidate.key] = {} if cell is None else self._facts(cell)
+        return known
 
     def _facts(self, cell: Cell) -> dict[str, float | str]:
-        facts = dict(cell.rows[0].facts)
-        price = price_usd_per_s(cell)
+        facts = facts_of(cell)
+        price = list_price_usd_per_s(cell)
         if price is not None:
-            facts.setdefault(PRICE, price * 3600)
+            facts.setdefault(PRICE, float(f"{price * 3600:.4g}"))  # more digits are those of the clock
         return facts
 
     def _by_load(self, cell: Cell) -> dict[float | None, tuple[Row, ...]]:
