@@ -106,7 +106,7 @@ def _one_column(path: Path, name: str, given: FactColumns, columns: Mapping[str,
 def _typed(manifest: Manifest, name: str, given: FactColumns, column: Column) -> list[Fact | None]:
     """Per text its number; its label where one of them is no number, unless the fact's name tells its unit."""
     values, empty = numbers(column, manifest.decimal)
-    money = unit(name).startswith("USD")
+    money = unit(name).upper().startswith("USD")
     labels = bool((~empty & np.isnan(values)).any()) and not unit(name)
     good = np.full(len(values), True) if labels else ~np.isnan(values)
     wrong = column.first(~empty & (~good | np.isinf(values) | (money & (values <= 0))))

@@ -97,6 +97,11 @@ class Recorded:
         first = self._manifest.repeats == "first"
         return self._result(cell, lambda rows: rows[:1] if first else rows)
 
+    @property
+    def units(self) -> Mapping[str, str]:
+        """Metric → unit, as far as the manifest tells."""
+        return {name: m.unit for name, m in self._manifest.metrics.items() if m.unit}
+
     def facts(self, candidate: Candidate) -> Mapping[str, float | str]:
         """The manifest's facts, and the price where trials were paid by time, at one price per config."""
         known = self._known.get(candidate.key)
