@@ -107,9 +107,8 @@ def checked_facts(facts: Facts) -> Facts:
     def checked(candidate: Candidate) -> Mapping[str, Fact]:
         known = facts(candidate)
         for name, value in known.items():
-            if value.__class__ is str or (
-                value.__class__ is float and math.isfinite(value) and (value > 0 or name != PRICE)
-            ):
+            number = value.__class__ is float and math.isfinite(value) and (name != PRICE or value > 0)
+            if number or (value.__class__ is str and name != PRICE):  # the common case, quickly: this is asked often
                 continue
             _check_fact(name, value, candidate)
         return known
