@@ -213,11 +213,17 @@ class HypothesesGP:
                 p.sd[:, piece] = f.scale * np.sqrt(f.variance[:, None] * share)
         return out
 
-    def covariance(self, points: Points, fit: Fit, pair: int) -> Array:
-        """Of one pair's predictions at the points, shape ``(N, N)``."""
-        n, kernel = len(self), fit.kernel[pair : pair + 1]
-        v = self._inverse[kernel[0], :n, :n] @ self._kernels.between(self.points, points, kernel)[0]
-        missing = 1.0 - self._ones[kernel[0], :n] @ v
-        prior = self._kernels.between(points, points, kernel)[0]
-        left = prior - v.T @ v + np.outer(missing, missing) / fit.precision[pair]
-        return np.asarray(fit.scale**2 * fit.variance[pair] * left)
+    def covariances(self, points: Points, kernels: Positions, flat: bool = True) -> Array:
+        """Of what the chosen kernels leave unknown at the points, as shares of the prior variance, shape ``(k, N, N)``.
+
+        Args:
+            flat: whether the constant mean is unknown.
+        """
+        n = len(self)
+        v = np.matmul(self._inverse[kernels, :n, :n], self._kernels.between(self.points, points, kernels))
+        left = self._kernels.between(points, points, kernels) - np.matmul(v.transpose(0, 2, 1), v)
+        if flat:
+            ones = self._ones[kernels, :n]
+            missing = (1.0 - np.einsum("kn,knc->kc", ones, v)) / np.sqrt(np.einsum("kn,kn->k", ones, ones))[:, None]
+            left += missing[:, :, None] * missing[:, None, :]
+        return np.asarray(left)

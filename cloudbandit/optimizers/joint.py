@@ -19,13 +19,16 @@ import numpy as np
 
 from cloudbandit.core.base import BaseOptimizer
 from cloudbandit.core.front import reference_behind
+from cloudbandit.core.goal import best
 from cloudbandit.core.protocols import Problem
+from cloudbandit.core.stop import Belief
 from cloudbandit.core.trial import Candidate, Observation
 from cloudbandit.optimizers.acquisition import (
     expected_improvement,
     hypervolume_improvement,
     lower_confidence_bound,
 )
+from cloudbandit.optimizers.beliefs import believe
 from cloudbandit.optimizers.claims import Source
 from cloudbandit.optimizers.columns import Columns
 from cloudbandit.optimizers.outlook import Field, JointModel, Outlook
@@ -70,32 +73,49 @@ class Joint(BaseOptimizer):
         free = self.free
         if not len(free):
             return None
-        if self._field is None:
-            self._field = Field(*self._model.columns.known, self._model.claims)
-        chosen = self._choose(self._field, free)
-        if chosen is None:
-            return draw_nominal(self, free)
-        return self._field.candidates[int(free[chosen])]
+        chosen = self._choose(self._whole, free)
+        return draw_nominal(self, free) if chosen is None else self.domain.candidates[int(free[chosen])]
 
     def _suggest_sampled(self) -> Candidate | None:
         fresh = self._unseen(self.domain.sample(self.rng(), 300)) if not self.observations else sample_candidates(self)
         if not fresh:
             return draw_unseen(self)
-        best: list[tuple[float, Candidate]] = []
+        found: list[tuple[float, Candidate]] = []
         for step in range(_ROUNDS + 1):
             field = self._model.field(fresh)
             value = self._value(field, np.arange(len(fresh)))
             if value is None:
                 return draw_unseen(self)
             order = np.argsort(-value, kind="stable")[:_STARTS]
-            best = sorted([*best, *((-float(value[i]), fresh[i]) for i in order.tolist())], key=lambda pair: pair[0])[
+            found = sorted([*found, *((-float(value[i]), fresh[i]) for i in order.tolist())], key=lambda pair: pair[0])[
                 :_STARTS
             ]
-            near = neighbours(self.domain, [c for _, c in best], self.rng(self.turn, 20 + step), 0.2 / (1 + step))
+            near = neighbours(self.domain, [c for _, c in found], self.rng(self.turn, 20 + step), 0.2 / (1 + step))
             fresh = self._unseen(near)
             if not fresh or self._knows_too_little():
                 break
-        return best[0][1]
+        return found[0][1]
+
+    def belief(self) -> Belief | None:
+        """See `cloudbandit.core.stop.Believer`; None until something served and the model is asked. Of a space that is not
+        listed, about what was tried and what would be looked at next."""
+        incumbent = best(self.observations)
+        if incumbent is None or self._knows_too_little():
+            return None
+        if self._listed:
+            field = self._whole
+        else:
+            field = self._model.field(
+                [*dict.fromkeys(o.candidate for o in self.observations), *sample_candidates(self)]
+            )
+        return believe(self._model, field, self.observations, incumbent.candidate, self.rng(self.turn, 30))
+
+    @property
+    def _whole(self) -> Field:
+        """Of a domain that is listed."""
+        if self._field is None:
+            self._field = Field(*self._model.columns.known, self._model.claims)
+        return self._field
 
     def _unseen(self, drawn: Sequence[Candidate]) -> list[Candidate]:
         taken = {*(o.candidate for o in self.observations), *self._pending}
