@@ -15,7 +15,7 @@ from cloudbandit.core.goal import SLO, Goal, SLOGoal, own_sign, turned
 from cloudbandit.core.known import ALL, Estimate, Facts, History, no_facts
 from cloudbandit.core.pools import Serial, Threads
 from cloudbandit.core.profit import Profit
-from cloudbandit.core.protocols import Factory
+from cloudbandit.core.protocols import Factory, Quote
 from cloudbandit.core.ranges import is_ranges
 from cloudbandit.core.report import Report
 from cloudbandit.core.space import Domain
@@ -53,6 +53,7 @@ def minimize(
     history: Mapping[str, History | Sequence[Observation]] | Sequence[str] | str | None = None,
     estimates: Mapping[str, Estimate] | None = None,
     stop: Stop | None = None,
+    quote: Quote | None = None,
     store: Store | str | None = None,
     name: str = "study",
     enqueue: Sequence[Candidate | Config] = (),
@@ -77,6 +78,7 @@ def minimize(
         history: earlier studies by name (see `Study`), or stores and tables that hold them (see `remember`).
         estimates: by name, what claims to predict metrics of a candidate; see `Study`.
         stop: ends the study before its budget does, e.g. `Profit`.
+        quote: the worst case of one evaluation, where it costs money: held of a budget in USD, and asked for by `Profit`.
         store: a path or URL keeps every evaluation and makes the study resumable.
         name: of the study within its store: another name is another study; the same name goes on where it stopped.
         enqueue: candidates, or bare configs where there is one arm, to try before the optimizer is asked; see `Study`.
@@ -112,7 +114,7 @@ def minimize(
     pool = Threads(workers) if workers > 1 else Serial()
     kept = Store(store) if isinstance(store, str) else store
     try:
-        objective = FunctionObjective(function, facts=facts or no_facts)
+        objective = FunctionObjective(function, quote=quote, facts=facts or no_facts)
         itself = None if kept is None else (kept.url, name)
         if history is not None and not isinstance(history, Mapping):
             history = remember([history] if isinstance(history, str) else history, goal, study=itself)
