@@ -10,7 +10,7 @@ from scipy.stats import lognorm, norm
 
 from cloudbandit import Belief, Budget, Domain, Profit, Quote, Result, SLOGoal, Store, Study, make_factory, minimize
 from cloudbandit.core.errors import NoBeliefError, StudyMismatchError, UnknownNameError, UsageError
-from cloudbandit.core.profit import rule
+from cloudbandit.core.profit import drawn_gain, rule
 from cloudbandit.core.stop import Posterior
 from cloudbandit.optimizers.exhaustive import Exhaustive
 from cloudbandit.replay.believers import believers
@@ -54,10 +54,16 @@ def study(stop, *, goal=GOAL, optimizer=Guessing, budget=12, objective=None, **m
 @settings(max_examples=20)
 @given(st.floats(0.5, 40.0))
 def test_it_stops_at_the_first_trial_that_costs_more_than_n_times_its_gain(n):
-    """The list is spread over arms; after k trials the gain is 1 / k, the cost 1 or 4 USD by the arm that is next."""
+    """After k trials the model's gain is 1 / k, a blind draw's the leave-one-out mean; the cost is by the arm that is next."""
     report = study(Profit(n)).run()
-    order = [o.arm for o in study(None).run().observations]
-    pays = [n / k >= PRICES[order[k]] for k in range(1, 12)]
+    tried = study(None).run().observations
+    values = [o.score.values[0] for o in tried]
+    assert drawn_gain(tried[:1]) == 0.0
+    pays = []
+    for k in range(1, 12):
+        alone = [max(0.0, min(values[:i] + values[i + 1 : k]) - values[i]) for i in range(k)] if k > 1 else [0.0]
+        assert drawn_gain(tried[:k]) == pytest.approx(np.mean(alone))
+        pays.append(n * max(1 / k, np.mean(alone)) >= PRICES[tried[k].arm])
     expected = pays.index(False) + 1 if False in pays else 12
     assert report.evaluations == expected
     assert report.stop_reason == ("profit" if False in pays else "trials")

@@ -28,10 +28,12 @@ STOPPED = "profit"
 class Profit(Stop):
     """Ends a study when N · (expected gain of the next trial) is less than the trial's expected cost.
 
-    The gain is `Belief.expected_gain`, so the optimizer must be a `Believer`; before it believes anything, and while nothing
-    meets the SLOs, the study goes on. The cost is what informative trials took on average: seconds where the objective is in
-    seconds; else USD with their hosts, at the price of the candidate that would be next where prices are known. The quote, a
-    worst case, is not used for it. Where the budget caps trials, USD or seconds, the cap holds beside this.
+    The gain is `Belief.expected_gain`, so the optimizer must be a `Believer`; but never less than a blind draw is expected to
+    gain, worked out from the trials alone (`drawn_gain`): a model fitted to three trials is easily too sure. Before the
+    optimizer believes anything, and while nothing meets the SLOs, the study goes on. The cost is what informative trials took
+    on average: seconds where the objective is in seconds; else USD with their hosts, at the price of the candidate that would
+    be next where prices are known. The quote, a worst case, is not used for it. Where the budget caps trials, USD or seconds,
+    the cap holds beside this.
 
     Args:
         production_runs: N, where the objective is what one run costs in USD, or takes in s. (Of an objective per million
@@ -96,7 +98,8 @@ class Profit(Stop):
             return ""
         n = self.production_runs if self.production_hours is None else self.production_hours
         assert n is not None
-        return STOPPED if n * belief.expected_gain < _cost(problem, told, next_quote, charge) else ""
+        gain = max(belief.expected_gain, drawn_gain(told))
+        return STOPPED if n * gain < _cost(problem, told, next_quote, charge) else ""
 
     def _charge(self, problem: Problem) -> str:
         """What of a result is paid in the objective's currency: ``spent_usd`` or ``seconds``."""
@@ -138,6 +141,16 @@ def rule(
     if stop != STOPPED:
         raise UnknownNameError("stop rule", stop, [STOPPED])
     return Profit(production_runs, production_hours)
+
+
+def drawn_gain(observations: Sequence[Observation]) -> float:
+    """What one more draw is expected to improve on the best of n, from these alone, where all are draws of one law.
+
+    The mean over trials that served of what each improved on the others: (second best − best) / n. (Leave one out: of n + 1 draws
+    any is as likely as another to be the last.) 0 for fewer than two.
+    """
+    values = sorted(o.score.values[0] for o in observations if o.score is not None and o.score.feasible)
+    return (values[1] - values[0]) / len(values) if len(values) > 1 else 0.0
 
 
 def _cost(problem: Problem, told: Sequence[Observation], quote: Quote, charge: str) -> float:
