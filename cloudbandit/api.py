@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 import math
 import tempfile
 from collections.abc import Callable, Mapping, Sequence
@@ -12,7 +13,7 @@ from typing import TYPE_CHECKING, Any
 from cloudbandit.core.budget import Budget
 from cloudbandit.core.errors import UsageError
 from cloudbandit.core.goal import SLO, Goal, SLOGoal, own_sign, turned
-from cloudbandit.core.known import ALL, Estimate, Facts, History, no_facts
+from cloudbandit.core.known import ALL, Estimate, Facts, History, doubts_of_facts, no_facts
 from cloudbandit.core.pools import Serial, Threads
 from cloudbandit.core.profit import Profit
 from cloudbandit.core.protocols import Factory, Quote
@@ -38,6 +39,8 @@ from cloudbandit.tables.table import Table
 
 if TYPE_CHECKING:
     import pandas as pd
+
+log = logging.getLogger("cloudbandit")
 
 
 def minimize(
@@ -115,6 +118,8 @@ def minimize(
     kept = Store(store) if isinstance(store, str) else store
     try:
         objective = FunctionObjective(function, quote=quote, facts=facts or no_facts)
+        for doubt in doubts_of_facts(objective.facts, domain):
+            log.warning("%s", doubt)
         itself = None if kept is None else (kept.url, name)
         if history is not None and not isinstance(history, Mapping):
             history = remember([history] if isinstance(history, str) else history, goal, study=itself)

@@ -16,6 +16,7 @@ from cloudbandit import (
     Store,
     Study,
     Trial,
+    minimize,
 )
 from cloudbandit.core.errors import StudyMismatchError, UnknownNameError, UsageError
 from cloudbandit.core.known import History, choose_facts, digest_of_history, probes
@@ -151,6 +152,15 @@ def test_probes_are_few_and_always_the_same():
 
 
 # ── what is refused, or dropped and said ──
+
+
+def test_facts_that_say_little_are_said(caplog):
+    told = {("a", 0): {"gpus": 1.0, "region": "x"}}
+    minimize(
+        lambda c: 1.0, DOMAIN, 1, optimizer="random", facts=lambda c: told.get((c.arm[0], c["x"]), {"region": "x"})
+    )
+    assert "the fact 'gpus' is not known of 6 of 7 candidates" in caplog.text
+    assert "the fact 'region' is the same for every candidate" in caplog.text
 
 
 @pytest.mark.parametrize(

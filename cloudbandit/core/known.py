@@ -116,6 +116,19 @@ def checked_facts(facts: Facts) -> Facts:
     return checked
 
 
+def doubts_of_facts(facts: Facts, domain: Domain) -> list[str]:
+    """What of some facts says little, by the domain's `probes`: those that not every candidate has, or that are all equal."""
+    told = [facts(c) for c in probes(domain)]
+    out = []
+    for name in sorted({name for known in told for name in known}):
+        lacking = sum(name not in known for known in told)
+        if lacking:
+            out.append(f"the fact {name!r} is not known of {lacking} of {len(told)} candidates that were looked at")
+        if len(told) > 1 and len({known.get(name) for known in told} - {None}) < 2:
+            out.append(f"the fact {name!r} is the same for every candidate, and tells nothing")
+    return out
+
+
 def _check_fact(name: str, value: object, candidate: Candidate) -> None:
     if isinstance(value, str | int | float) and (isinstance(value, str) or math.isfinite(value)):
         if name != PRICE or (not isinstance(value, str) and value > 0):

@@ -84,7 +84,7 @@ def _of_store(url: str, one: str | None, study: tuple[str, str] | None) -> dict[
             trials = [t for t in store.trials(name) if t.result.status.informative]
             if trials and name != itself:
                 told = [Observation(t.trial, t.result, None) for t in trials]
-                out[f"{url}/{name}"] = History(told, _facts_of(f"{url}/{name}", store.spec(name)))
+                out[f"{url}/{name}"] = History(told, *_known_of(f"{url}/{name}", store.spec(name)))
     return out
 
 
@@ -94,16 +94,17 @@ def _same(a: str, b: str) -> bool:
     return Path(a).expanduser().resolve() == Path(b).expanduser().resolve()
 
 
-def _facts_of(name: str, spec: Mapping[str, Any]) -> Facts:
-    """Of a stored study's candidates, as far as what it was run with can still be read."""
+def _known_of(name: str, spec: Mapping[str, Any]) -> tuple[Facts, Mapping[str, str]]:
+    """Facts and units of a stored study, as far as what it was run with can still be read."""
     try:
         if spec.get("kind") == "replay":
-            return Recorded(load_table(spec["table"]), spec["workload"], ()).facts
+            recorded = Recorded(load_table(spec["table"]), spec["workload"], ())
+            return recorded.facts, recorded.units
         if spec.get("kind") == "live":
-            return _of_offers(spec)
+            return _of_offers(spec), {}
     except CloudBanditError as error:
         log.warning("facts of the history %s are not known any more (%s); it is told without them", name, error)
-    return no_facts
+    return no_facts, {}
 
 
 def _of_offers(spec: Mapping[str, Any]) -> Facts:
