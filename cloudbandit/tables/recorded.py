@@ -144,7 +144,9 @@ class Recorded:
         if not worked and self.failures == "strict":
             once = results[:1] if self._manifest.failed_seconds is not None else results
             return replace(results[0], spent_usd=sum(r.spent_usd for r in once), seconds=sum(r.seconds for r in once))
-        known = self._facts(cell)
+        known, paid = self._facts(cell), price_usd_per_s(cell)
+        if paid is not None:
+            known.setdefault(PRICE, paid * 3600)  # of a result it may be what was paid, known beforehand or not
         machine = {name: float(known[name]) for name in (PRICE, ENGINES) if name in known}
         highest = [r for r in results if r.metrics][-1]
         return replace(
