@@ -59,12 +59,15 @@ class Joint(BaseOptimizer):
         super().__init__(problem)
         self._initial = initial
         self._listed = self.domain.enumerable
-        self._model = JointModel(
-            problem, Columns(self.domain, problem.facts), len(self.domain) if self._listed else _SAMPLED
-        )
+        columns = Columns(self.domain if problem.whole is None else problem.whole, problem.facts)
+        self._model = JointModel(problem, columns, len(self.domain) if self._listed else _SAMPLED)
         self._field: Field | None = None
 
     def _learn(self, observation: Observation) -> None:
+        self._model.learn(observation)
+
+    def listen(self, observation: Observation) -> None:
+        """An informative trial in another part of the domain that this one is a part of (`Problem.whole`)."""
         self._model.learn(observation)
 
     def _suggest(self) -> Candidate | None:
@@ -114,7 +117,10 @@ class Joint(BaseOptimizer):
     def _whole(self) -> Field:
         """Of a domain that is listed."""
         if self._field is None:
-            self._field = Field(*self._model.columns.known, self._model.claims)
+            known, points = self._model.columns.known
+            if known is not self.domain.candidates:
+                known, points = self.domain.candidates, self._model.columns.encode(self.domain.candidates)
+            self._field = Field(known, points, self._model.claims)
         return self._field
 
     def _unseen(self, drawn: Sequence[Candidate]) -> list[Candidate]:
@@ -149,13 +155,21 @@ class Joint(BaseOptimizer):
         if self._knows_too_little():
             return self._value_claimed(field, free)
         outlook = self._model.outlook(field, free, self.pending)
-        feasible = outlook.known.feasible
-        if self.problem.goal.slos and not feasible.any():
+        if self.problem.goal.slos and not outlook.known.feasible.any():
             return outlook.meets  # nothing feasible yet: look for that first
-        tried = outlook.tried[feasible[outlook.rows]] if feasible.any() else outlook.tried
+        tried = self._to_improve_on(outlook)
         if len(outlook.objectives) > 1:
             return _of_several(outlook, tried) * outlook.meets
         return _of_one(outlook, float(tried.min())) * outlook.meets
+
+    def _to_improve_on(self, outlook: Outlook) -> Array:
+        """The objectives of the feasible trials in the domain; of all such trials where it has none, or of all trials."""
+        feasible = outlook.known.feasible[outlook.rows]
+        here = np.array([self._model.told[i].arm in self.domain.arms for i in outlook.rows.tolist()])
+        for some in (feasible & here, feasible):
+            if some.any():
+                return outlook.tried[some]
+        return outlook.tried
 
     def _value_claimed(self, field: Field, free: Positions) -> Array | None:
         """By the source whose turn it is: how far below the rest it says a candidate is, in its own deviations, and how likely to
@@ -164,7 +178,8 @@ class Joint(BaseOptimizer):
 
         sources = self._leaders()
         if not sources:
-            return None
+            nothing = len(self._model.valued) == 0 and len(self._model.told) >= self._initial
+            return np.asarray(np.log(self._model.runs(field, free))) if nothing else None
         target = self._model.target_of(0, True)
         turn = (len(self._model.valued) + self._pending.total()) % len(sources)
         claimed = field.offsets(target)[2 * turn + 2, free]

@@ -25,7 +25,7 @@ _HIERARCHICAL = 32
 _OF_GROUP = (0.5, 2.0)  # length scales of a main effect
 _WITHIN = (0.7, 1.5, 3.0)  # of all columns together
 _SHAPES = (1.0, 0.35, 0.7, 0.5)  # of the gamma draws: arm, each main effect, within an arm, shared by arms
-_ITS_OWN = 0.03  # the share of what no other candidate tells
+_ITS_OWN = (0.01, 0.3)  # the range of the share of what no other candidate tells
 _LEAST_SHARE = 0.02
 _SAME = 1e-6
 
@@ -45,6 +45,9 @@ class Kernels:
         self._inner = np.arange(columns.of_arms, groups)
         self._shared = np.flatnonzero(columns.shared)
         self._weights = self._drawn() if groups > 1 else np.empty((0, 0))
+        low, high = np.log(_ITS_OWN)
+        own = np.random.default_rng(2).uniform(low, high, len(self))
+        self._own = np.exp(own)
 
     def __len__(self) -> int:
         return len(self._scales) + len(self._weights)
@@ -59,8 +62,7 @@ class Kernels:
         drawn = rng.gamma(np.array(shapes), size=(_HIERARCHICAL, len(shapes)))
         drawn /= drawn.sum(axis=1, keepdims=True)
         drawn[drawn < _LEAST_SHARE] = 0.0
-        drawn *= (1.0 - _ITS_OWN) / drawn.sum(axis=1, keepdims=True)
-        return np.hstack([drawn, np.full((len(drawn), 1), _ITS_OWN)])
+        return np.asarray(drawn / drawn.sum(axis=1, keepdims=True))
 
     def between(self, a: Points, b: Points, which: Positions | None = None) -> Array:
         """Covariances, ``(k, len(a), len(b))``, of the k chosen kernels."""
@@ -76,6 +78,8 @@ class Kernels:
             weights = self._weights[deep].astype(kind)
             used = np.flatnonzero(weights.any(axis=0))
             out[len(flat) :] = weights[:, used] @ self._terms(a, b, squared, used)
+        out *= (1.0 - self._own[which]).astype(kind)[:, None]
+        out += self._own[which].astype(kind)[:, None] * (squared.sum(axis=0) <= _SAME)
         return out.reshape(len(which), len(a), len(b))
 
     def _squared(self, a: Points, b: Points) -> Array:
@@ -96,7 +100,6 @@ class Kernels:
         same_arm = (a.arms[:, None] == b.arms).ravel()
         out = np.empty((len(used), squared.shape[1]), squared.dtype)
         mains = 1 + len(_OF_GROUP) * len(self._inner)
-        last = self._weights.shape[1] - 1
         for row, term in enumerate(used.tolist()):
             if term == 0:
                 out[row] = same_arm
@@ -108,11 +111,9 @@ class Kernels:
                 out[row] = np.where(both, near, neither & same_arm)
             elif term < mains + len(_WITHIN):
                 out[row] = same_arm * _matern(squared[self._inner].sum(axis=0) * _WITHIN[term - mains] ** -2.0)
-            elif term < last:
+            else:
                 scale = _WITHIN[term - mains - len(_WITHIN)]
                 out[row] = _matern(squared[self._shared].sum(axis=0) * scale**-2.0)
-            else:
-                out[row] = squared.sum(axis=0) <= _SAME
         return out
 
 
