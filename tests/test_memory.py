@@ -88,6 +88,8 @@ def test_a_table_is_remembered_workload_by_workload_without_what_is_searched(tab
     assert list(remember([f"{table}#v"], GOAL)) == [f"{table}/v"]
     with pytest.raises(UsageError, match="holds no other trial that says something"):
         remember([f"{table}#w"], GOAL, task=(str(table), "w"))
+    with pytest.raises(UsageError, match=r"history 'past\.db' is neither a store's file nor a table"):
+        remember(["past.db"], GOAL)
     with pytest.raises(UsageError, match="has cost_usd in USD, and this study in EUR"):
         remember([str(table)], GOAL, {"cost_usd": "EUR"})
 

@@ -142,7 +142,7 @@ def compare(
     if json_:
         print_json({"rows": [row.to_dict() for row in rows]})
         return
-    print_table(f"{title}, seeds 0 … {seeds - 1}", _columns(rows))
+    print_table(f"{title}, {'orders' if lifelong else 'seeds'} 0 … {seeds - 1}", _columns(rows))
     resampled = "workloads" if rows[0].n > seeds else "the seeds of the one workload"
     out.print(f"interval: bootstrap over {resampled}; {shown(_meaning(rows, production_runs, baseline))}", style="dim")
     if plot is not None:

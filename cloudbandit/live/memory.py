@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from cloudbandit.catalogue.facts import facts as facts_of
-from cloudbandit.core.errors import CloudBanditError, UsageError
+from cloudbandit.core.errors import CloudBanditError, UnknownNameError, UsageError
 from cloudbandit.core.goal import Goal
 from cloudbandit.core.known import Fact, Facts, History, check_histories, no_facts
 from cloudbandit.core.schema import convert
@@ -120,7 +120,10 @@ def _of_offers(spec: Mapping[str, Any]) -> Facts:
 
 
 def _of_table(name: str, one: str | None, goal: Goal, task: tuple[str, str] | None) -> dict[str, History]:
-    table = load_table(name)
+    try:
+        table = load_table(name)
+    except UnknownNameError as unknown:
+        raise UsageError(f"the history {name!r} is neither a store's file nor a table: {unknown}") from None
     mine = None if task is None or _plain(load_table(task[0]).name) != _plain(table.name) else task[1]
     out = {}
     for workload in table.workloads if one is None else [one]:
