@@ -296,6 +296,7 @@ def test_compare_json_is_the_same_whatever_the_jobs(json_of):
         "mean_rank",
         "difference_percent",
         "difference_ci95",
+        "mean_evaluations",
         "learns_from",
     ]
     two = json_of(*arguments, "--jobs", 2)
