@@ -183,7 +183,7 @@ class Joint(BaseOptimizer):
         target = self._model.target_of(0, True)
         turn = (len(self._model.valued) + self._pending.total()) % len(sources)
         claimed = field.offsets(target)[2 * turn + 2, free]
-        value = np.log(self._model.runs(field, free)) - claimed / sources[turn].range
+        value: Array = np.log(self._model.runs(field, free)) - claimed / sources[turn].range
         slots = range(len(self.problem.goal.metrics), len(self.problem.goal.metrics) + len(self.problem.goal.slos))
         for slot, slo in zip(slots, self.problem.goal.slos, strict=True):
             target = self._model.target_of(slot, target.sign * slo.limit > 0)
