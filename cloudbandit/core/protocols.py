@@ -67,10 +67,11 @@ Factory = Callable[[Problem], Optimizer]
 
 @dataclass(frozen=True, slots=True)
 class Quote:
-    """The worst case of one evaluation, known before spending anything."""
+    """The worst case of one evaluation, known before spending anything; ``candidate``: of what, where a study asks on."""
 
     usd: float = 0.0
     seconds: float = 0.0
+    candidate: Candidate | None = None
 
 
 class Run(Protocol):
@@ -91,7 +92,8 @@ class Run(Protocol):
 
 
 class Objective(Protocol):
-    """Turns a trial into a result. ``facts(candidate)`` may be defined too; see `Problem`."""
+    """Turns a trial into a result. ``facts(candidate)`` may be defined too, see `Problem`; and ``units``, metric → unit where the
+    name does not tell it."""
 
     def quote(self, candidate: Candidate) -> Quote: ...
 
