@@ -9,13 +9,14 @@ from __future__ import annotations
 import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from functools import cached_property
 from typing import Any
 
 import numpy as np
 
 from cloudbandit.core.curve import PRICE
 from cloudbandit.core.errors import UsageError
-from cloudbandit.core.known import Fact, Facts
+from cloudbandit.core.known import Fact, Facts, no_facts
 from cloudbandit.core.listing import Space
 from cloudbandit.core.parameter import Parameter
 from cloudbandit.core.space import Domain
@@ -27,7 +28,7 @@ Positions = np.ndarray[Any, np.dtype[np.intp]]
 
 _WIDE = 10.0  # a positive number that spans more than this is seen on a log scale, as parameters are
 _MOST_LABELS = 256
-_DRAWN = 512  # candidates that stand for a domain that is not listed
+_DRAWN = 256  # candidates that stand for a domain that is not listed
 
 
 @dataclass(frozen=True)
@@ -78,20 +79,18 @@ class Columns:
         groups: ``(d,)``, the group of each column: levels of arms first, then parameters, then facts.
         of_arms: how many groups are levels of arms.
         shared: ``(G,)``, whether several arms have the group, or there is but one arm; false of arms themselves.
-        known: candidates that stand for the domain, all of them where it is listed, and their `Points`.
     """
 
     def __init__(self, domain: Domain, facts: Facts) -> None:
         self._domain, self._facts = domain, facts
-        known = domain.candidates if domain.enumerable else domain.sample(np.random.default_rng(0), _DRAWN)
         self._parameters = [p for p in domain.parameters if not (p.finite and len(p.values) == 1)]
         self._leaves = {path: i for i, path in enumerate(domain.leaves)}
         own = domain.feature_groups
         count = int(own[-1]) + 1 if len(own) else 0
         self.of_arms = count - len(self._parameters)
-        told = [facts(c) for c in known]
-        names = sorted({name for t in told for name in t})
-        self._scales = {name: scale for name in names if (scale := _Scale.of(name, told)) is not None}
+        self._told = [] if facts is no_facts else [facts(c) for c in self._candidates]
+        names = sorted({name for t in self._told for name in t})
+        self._scales = {name: scale for name in names if (scale := _Scale.of(name, self._told)) is not None}
         widths = [scale.width for scale in self._scales.values()]
         self.groups: Positions = np.append(own, np.repeat(np.arange(count, count + len(widths)), widths)).astype(
             np.intp
@@ -99,7 +98,16 @@ class Columns:
         of_parameters = np.sum([self._within(leaf) for leaf in domain.leaves.values()], axis=0)
         several = of_parameters > min(1, len(domain.leaves) - 1)
         self.shared: Flags = np.concatenate([np.zeros(self.of_arms, bool), several, np.ones(len(widths), bool)])
-        self.known: tuple[Sequence[Candidate], Points] = (known, self.encode(known, told=told))
+
+    @cached_property
+    def _candidates(self) -> Sequence[Candidate]:
+        domain = self._domain
+        return domain.candidates if domain.enumerable else domain.sample(np.random.default_rng(0), _DRAWN)
+
+    @cached_property
+    def known(self) -> tuple[Sequence[Candidate], Points]:
+        """Candidates that stand for the domain, all of them where it is listed."""
+        return self._candidates, self.encode(self._candidates, told=self._told or None)
 
     def _within(self, leaf: Space) -> Flags:
         names = {p.name for p in leaf.parameters}

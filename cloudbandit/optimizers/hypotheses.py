@@ -3,7 +3,8 @@
 A hypothesis is a pair of a covariance (`cloudbandit.optimizers.kernels.Kernels`) and an offset: what something claims the target
 to be beforehand (`cloudbandit.optimizers.claims`). The offset is subtracted, the rest is modelled with a constant mean (flat
 prior) and a signal variance (inverse-gamma prior, at its mode), and it is added back; pairs are weighted by their prior and
-marginal likelihood. An offset that does not fit loses its say, however it was arrived at.
+marginal likelihood, to the power of the share of observations that were news: neighbours that repeat one another's value say the
+same thing twice. An offset that does not fit loses its say, however it was arrived at.
 
 Per covariance only L⁻¹ of the observed is kept, grown by a row per observation in O(n²). What is predicted is worked out afresh
 for the pairs that matter, in pieces: nothing of size covariances × n × candidates is ever held.
@@ -142,10 +143,12 @@ class HypothesesGP:
         residual = white - ones[:, :, None] * mean[:, None, :]
         square = np.einsum("snh,snh->sh", residual, residual)
         shape = _PRIOR_SHAPE + 0.5 * (n - 1)
-        counted = _PRIOR_SHAPE + 0.5 * (self._informative() - 1.0)[:, None]
+        informative = self._informative()
+        counted = _PRIOR_SHAPE + 0.5 * (informative - 1.0)[:, None]
         variance = (_PRIOR_SHAPE + 0.5 * square) / (counted + 1.0) if n > 1 else np.ones_like(square)
         of_kernel = -0.5 * (self._log_det[n] + (np.log(precision) if level is None else 0.0))
-        evidence = np.log(weight) + of_kernel[:, None] - shape * np.log(_PRIOR_SHAPE + 0.5 * square)
+        likelihood = of_kernel[:, None] - shape * np.log(_PRIOR_SHAPE + 0.5 * square)
+        evidence = np.log(weight) + likelihood * float(informative.mean()) / n
         kernel, offset = self._kept(evidence, candidates)
         kept = np.exp(evidence[kernel, offset] - evidence.max())
         return Fit(

@@ -11,6 +11,7 @@ promising are looked at too.
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 from functools import partial
 from typing import Any
@@ -62,6 +63,7 @@ class Joint(BaseOptimizer):
         columns = Columns(self.domain if problem.whole is None else problem.whole, problem.facts)
         self._model = JointModel(problem, columns, len(self.domain) if self._listed else _SAMPLED)
         self._field: Field | None = None
+        self._again: Candidate | None = None  # what to measure once more, rather than anything new
 
     def _learn(self, observation: Observation) -> None:
         self._model.learn(observation)
@@ -76,8 +78,7 @@ class Joint(BaseOptimizer):
         free = self.free
         if not len(free):
             return None
-        chosen = self._choose(self._whole, free)
-        return draw_nominal(self, free) if chosen is None else self.domain.candidates[int(free[chosen])]
+        return self._choose(self._whole, free) or draw_nominal(self, free)
 
     def _suggest_sampled(self) -> Candidate | None:
         fresh = self._unseen(self.domain.sample(self.rng(), 300)) if not self.observations else sample_candidates(self)
@@ -139,19 +140,20 @@ class Joint(BaseOptimizer):
         """What the first trials follow."""
         return self._model.claims.sources(self._model.target_of(0, True))
 
-    def _choose(self, field: Field, free: Positions) -> int | None:
-        """The position in ``free`` of the next candidate; None: chance decides."""
+    def _choose(self, field: Field, free: Positions) -> Candidate | None:
+        """The next candidate, of the free ones or once more; None: chance decides."""
         value = self._value(field, free)
         if value is None:
             return None
         if not self._knows_too_little():
-            return int(np.argmax(value))
+            return self._again or field.candidates[int(free[np.argmax(value)])]
         equals = np.flatnonzero(value >= value.max() - _NEAR)
         weights = self.domain.draw_weights[free[equals]]
-        return int(self.rng().choice(equals, p=weights / weights.sum()))
+        return field.candidates[int(free[self.rng().choice(equals, p=weights / weights.sum())])]
 
     def _value(self, field: Field, free: Positions) -> Array | None:
         """How good the free candidates of the field are to try, ``(len(free),)``; None: nobody knows."""
+        self._again = None
         if self._knows_too_little():
             return self._value_claimed(field, free)
         outlook = self._model.outlook(field, free, self.pending)
@@ -160,7 +162,36 @@ class Joint(BaseOptimizer):
         tried = self._to_improve_on(outlook)
         if len(outlook.objectives) > 1:
             return _of_several(outlook, tried) * outlook.meets
-        return _of_one(outlook, float(tried.min())) * outlook.meets
+        value = np.asarray(_of_one(outlook, float(tried.min())) * outlook.meets)
+        self._again = self._worth_repeating(outlook, float(value.max()))
+        return value
+
+    def _worth_repeating(self, outlook: Outlook, gain: float) -> Candidate | None:
+        """The incumbent, where trials are known to be noisy and measuring it once more is expected to improve the answer by more
+        than ``gain``, what the best new trial is: it may turn out not to be the best."""
+        rows = outlook.rows[outlook.known.feasible[outlook.rows]]
+        noise = outlook.known.noise
+        if not self._listed or len(rows) < 2 or not any(noise[i] for i in rows.tolist()):
+            return None
+        self.repeats = True
+        mean = outlook.tried[outlook.known.feasible[outlook.rows], 0]
+        first = int(np.argmin(mean))
+        candidate = self._model.told[int(rows[first])].candidate
+        others = [m for m, i in zip(mean, rows.tolist(), strict=True) if self._model.told[i].candidate != candidate]
+        if (
+            not others
+            or candidate in self._pending
+            or candidate.arm[0] not in self.domain.arms
+            or self.rests(candidate)
+        ):
+            return None
+        variance = float(outlook.tried_sd[outlook.known.feasible[outlook.rows]][first]) ** 2
+        error = noise[int(rows[first])] * float(outlook.known.objectives[0].var())
+        moved = variance / math.sqrt(variance + error)  # by how much the mean would move
+        gap = (min(others) - mean[first]) / moved
+        density = math.exp(-0.5 * gap * gap) / math.sqrt(2.0 * math.pi)
+        again = moved * (density - gap * 0.5 * math.erfc(gap / math.sqrt(2.0)))
+        return candidate if again > gain else None
 
     def _to_improve_on(self, outlook: Outlook) -> Array:
         """The objectives of the feasible trials in the domain; of all such trials where it has none, or of all trials."""
@@ -168,7 +199,7 @@ class Joint(BaseOptimizer):
         here = np.array([self._model.told[i].arm in self.domain.arms for i in outlook.rows.tolist()])
         for some in (feasible & here, feasible):
             if some.any():
-                return outlook.tried[some]
+                return np.asarray(outlook.tried[some])
         return outlook.tried
 
     def _value_claimed(self, field: Field, free: Positions) -> Array | None:
@@ -183,15 +214,14 @@ class Joint(BaseOptimizer):
         target = self._model.target_of(0, True)
         turn = (len(self._model.valued) + self._pending.total()) % len(sources)
         claimed = field.offsets(target)[2 * turn + 2, free]
-        value = np.log(self._model.runs(field, free)) - claimed / sources[turn].range
-        slots = range(len(self.problem.goal.metrics), len(self.problem.goal.metrics) + len(self.problem.goal.slos))
-        for slot, slo in zip(slots, self.problem.goal.slos, strict=True):
-            target = self._model.target_of(slot, target.sign * slo.limit > 0)
-            limit = target.sign * (np.log(abs(slo.limit)) if target.log else slo.limit)
-            for source, offset in zip(
-                self._model.claims.sources(target)[:1], field.offsets(target)[2:3, free], strict=True
-            ):
-                value = value + log_ndtr((limit - source.level - offset) / source.spread)
+        value: Array = np.log(self._model.runs(field, free)) - claimed / sources[turn].range
+        for slot, slo in enumerate(self.problem.goal.slos, start=len(self.problem.goal.metrics)):
+            sign = 1.0 if slo.at_most else -1.0
+            target = self._model.target_of(slot, sign * slo.limit > 0)
+            for source in self._model.claims.sources(target)[:1]:
+                limit = sign * (math.log(sign * slo.limit) if target.log else slo.limit)
+                spread = (limit - source.level - field.offsets(target)[2, free]) / source.spread
+                value = value + log_ndtr(spread)
         return np.asarray(value)
 
 

@@ -74,6 +74,7 @@ class Outlook:
         rows: the positions, in ``known``, of the trials that have values.
         tried: the objectives of those, as modelled, shape ``(len(rows), m)``: what they measured, or where that is noisy, what
             the model makes of it.
+        tried_sd: how sure the model is of the first of them, ``(len(rows),)``; 0 where trials are not noisy.
         fits: of the first objective and so on, then of SLOs.
     """
 
@@ -82,6 +83,7 @@ class Outlook:
     known: Modelled
     rows: np.ndarray[Any, np.dtype[np.intp]]
     tried: Array
+    tried_sd: Array
     fits: list[Fit]
 
 
@@ -170,12 +172,12 @@ class JointModel:
         fits = [self.values.fit(t.values, self.claims.weights(t.target), t.offsets, len(points)) for t in modelled]
         posteriors = self.values.predict(points, fits, [field.offsets(t.target)[:, chosen] for t in modelled])
         count = len(known.objectives)
-        tried = self._tried(known, rows, modelled[:count], fits[:count])
+        tried, tried_sd = self._tried(known, rows, modelled[:count], fits[:count])
         for _ in pending:
             self.values.pop()
         for (_, limit), p in zip(known.slos, posteriors[count:], strict=True):
             runs = runs * probability_below(p, limit)
-        return Outlook(posteriors[:count], runs, known, rows, tried, fits)
+        return Outlook(posteriors[:count], runs, known, rows, tried, tried_sd, fits)
 
     def _observe(self, rows: list[int], noise: Sequence[float]) -> None:
         """Bring `values` up to date; noise is relative to all that is known, so that it may have to begin anew."""
@@ -211,9 +213,16 @@ class JointModel:
         self.values.add(point)
 
     def _tried(
-        self, known: Modelled, rows: np.ndarray[Any, np.dtype[np.intp]], modelled: list[Modelling], fits: list[Fit]
-    ) -> Array:
+        self,
+        known: Modelled,
+        rows: np.ndarray[Any, np.dtype[np.intp]],
+        modelled: list[Modelling],
+        fits: list[Fit],
+    ) -> tuple[Array, Array]:
         if not any(self.values.noise):
-            return np.array([y[rows] for y in known.objectives]).T
+            return np.array([y[rows] for y in known.objectives]).T, np.zeros(len(rows))
         posteriors = self.values.predict(self.values.points, fits, [t.offsets for t in modelled])
-        return np.array([p.expected()[: len(rows)] for p in posteriors]).T
+        means = np.array([p.expected()[: len(rows)] for p in posteriors]).T
+        first = posteriors[0]
+        second = first.weight @ (first.sd**2 + first.mean**2) - first.expected() ** 2
+        return means, np.sqrt(np.maximum(second, 0.0))[: len(rows)]
