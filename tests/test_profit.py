@@ -83,6 +83,20 @@ def test_a_time_is_paid_in_time_and_an_hourly_price_in_money():
     assert hourly.run().stop_reason == "profit"
 
 
+def test_what_was_measured_again_counts_once():
+    tried = study(None).run().observations[:3]
+    again = [*tried, *tried, tried[0]]
+    assert drawn_gain(again) == pytest.approx(drawn_gain(tried)) != 0
+
+
+def test_a_candidate_without_a_quote_ends_nothing():
+    class Partly(Trials):
+        def quote(self, candidate):
+            return Quote() if candidate["x"] == 0 else super().quote(candidate)
+
+    assert study(Profit(1e9), objective=Partly()).run().evaluations == 12
+
+
 def test_a_function_is_quoted_by_whoever_calls():
     def paid(candidate):
         return Result(metrics={"cost_usd": 1.0}, spent_usd=1.0)
@@ -125,7 +139,7 @@ def test_a_resumed_study_stops_where_it_would_have(tmp_path):
         (lambda: study(Profit(4), goal=SLOGoal("ttft_p50_ms")), "ttft_p50_ms is neither in USD nor in s"),
         (lambda: study(Profit(4), goal=SLOGoal("usd_per_h")), "paid per hour, so profit needs production_hours"),
         (lambda: study(Profit(production_hours=4)), "cost_usd is paid per run, so profit needs production_runs"),
-        (lambda: study(Profit(4), objective=Trials(usd=0.0)).run(), "quoted at 0 USD"),
+        (lambda: study(Profit(4), objective=Trials(usd=0.0)), "quoted at 0 USD"),
         (lambda: minimize(lambda c: 1.0, DOMAIN, 3, goal="runtime_s", optimizer=Guessing, stop=Profit(4)), "0 seconds"),
     ],
 )

@@ -16,6 +16,7 @@ from cloudbandit.cli.common import (
     Maximize,
     Minimize,
     Plot,
+    ProductionHours,
     Slo,
     StopBy,
     TableArgument,
@@ -74,6 +75,7 @@ def compare(
         int, typer.Option("--production-runs", help="N of the savings, and of --stop profit.")
     ] = 64,
     stop: StopBy = None,
+    production_hours: ProductionHours = None,
     lifelong: Annotated[
         bool,
         typer.Option(
@@ -118,7 +120,7 @@ def compare(
                 checkpoint=checkpoint,
                 baseline=baseline,
                 production_runs=production_runs,
-                stop=None if stop is None else rule(stop, production_runs),
+                stop=rule(stop, *_production(stop, production_runs, production_hours)),
                 lifelong=lifelong,
                 on_cell=lambda done, total: progress.update(bar, completed=done, total=total),
                 on_left_out=left_out.__setitem__,
@@ -147,6 +149,11 @@ def compare(
     out.print(f"interval: bootstrap over {resampled}; {shown(_meaning(rows, production_runs, baseline))}", style="dim")
     if plot is not None:
         out.print(f"figure: {shown(plot)}")
+
+
+def _production(stop: str | None, runs: int, hours: float | None) -> tuple[float | None, float | None]:
+    """What a rule is told: runs are those of the savings, unless it is hours that count."""
+    return (runs if stop is not None and hours is None else None), hours
 
 
 def _print_go_on(command: str, checkpoint: Path | None) -> None:

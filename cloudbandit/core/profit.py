@@ -16,7 +16,8 @@ from cloudbandit.core.budget import Budget
 from cloudbandit.core.curve import PRICE
 from cloudbandit.core.errors import NoBeliefError, UnknownNameError, UsageError
 from cloudbandit.core.goal import best
-from cloudbandit.core.protocols import Optimizer, Problem, Quote
+from cloudbandit.core.known import probes
+from cloudbandit.core.protocols import Objective, Optimizer, Problem, Quote
 from cloudbandit.core.stop import Belief, Believer, Stop
 from cloudbandit.core.trial import Observation
 
@@ -59,18 +60,25 @@ class Profit(Stop):
             if not (math.isfinite(n) and n > 0):
                 raise UsageError(f"{name} is {n!r}; without production no trial pays. Allowed: a finite number > 0")
 
-    def check(self, problem: Problem, optimizer: Optimizer) -> None:
+    def check(self, problem: Problem, optimizer: Optimizer, objective: Objective) -> None:
         """See `Stop.check`.
 
         Raises:
-            UsageError: the goal has several objectives, or one whose gain is no money and no time, or the other N goes with it.
+            UsageError: the goal has several objectives, or one whose gain is no money and no time, or the other N goes with it;
+                or no trial has a price: all are quoted at 0 in what the objective is paid in.
             NoBeliefError: the optimizer does not say what it believes.
         """
-        self._charge(problem)
+        charge = self._charge(problem)
         if not isinstance(optimizer, Believer):
             raise NoBeliefError(
                 f"stopping by profit asks what the next trial is expected to gain, and {type(optimizer).__name__} does not say "
                 "what it believes. Cure: no such rule, or an optimizer with a method belief()"
+            )
+        what, unit = ("usd", "USD") if charge == "spent_usd" else ("seconds", "seconds")
+        if not any(getattr(objective.quote(c), what) > 0 for c in probes(problem.domain)):
+            raise UsageError(
+                f"stopping by profit needs what a trial costs, and all are quoted at 0 {unit}. Cure: the objective's quote gives "
+                f"their {unit}; of a table: [spent] {what} in its table.toml"
             )
 
     def why(
@@ -81,25 +89,14 @@ class Profit(Stop):
         next_quote: Quote,
         belief: Belief | None,
     ) -> str:
-        """See `Stop.why`; ``"profit"``.
-
-        Raises:
-            UsageError: a trial has no price: its quote is 0 in what the objective is paid in.
-        """
-        charge = self._charge(problem)
-        if (next_quote.usd if charge == "spent_usd" else next_quote.seconds) <= 0:
-            what, cure = ("usd", "USD") if charge == "spent_usd" else ("seconds", "seconds")
-            raise UsageError(
-                f"stopping by profit needs what a trial costs, and the next one is quoted at 0 {cure}. Cure: the objective's "
-                f"quote gives its {cure}; of a table: [spent] {what} in its table.toml"
-            )
+        """See `Stop.why`; ``"profit"``."""
         told = [o for o in observations if o.score is not None]
         if belief is None or best(told) is None:
             return ""
         n = self.production_runs if self.production_hours is None else self.production_hours
         assert n is not None
         gain = max(belief.expected_gain, drawn_gain(told))
-        return STOPPED if n * gain < _cost(problem, told, next_quote, charge) else ""
+        return STOPPED if n * gain < _cost(problem, told, next_quote, self._charge(problem)) else ""
 
     def _charge(self, problem: Problem) -> str:
         """What of a result is paid in the objective's currency: ``spent_usd`` or ``seconds``."""
@@ -146,11 +143,16 @@ def rule(
 def drawn_gain(observations: Sequence[Observation]) -> float:
     """What one more draw is expected to improve on the best of n, from these alone, where all are draws of one law.
 
-    The mean over trials that served of what each improved on the others: (second best − best) / n. (Leave one out: of n + 1 draws
-    any is as likely as another to be the last.) 0 for fewer than two.
+    The mean, over candidates that served, of what each improved on the others: (second best − best) / n. (Leave one out: of
+    n + 1 draws any is as likely as another to be the last.) What was measured again counts once, by its mean; 0 for fewer
+    than two.
     """
-    values = sorted(o.score.values[0] for o in observations if o.score is not None and o.score.feasible)
-    return (values[1] - values[0]) / len(values) if len(values) > 1 else 0.0
+    values: dict[str, list[float]] = {}
+    for o in observations:
+        if o.score is not None and o.score.feasible:
+            values.setdefault(o.candidate.key, []).append(o.score.values[0])
+    means = sorted(fmean(some) for some in values.values())
+    return (means[1] - means[0]) / len(means) if len(means) > 1 else 0.0
 
 
 def _cost(problem: Problem, told: Sequence[Observation], quote: Quote, charge: str) -> float:

@@ -13,7 +13,7 @@ from typing import Any, Protocol, runtime_checkable
 import numpy as np
 
 from cloudbandit.core.budget import Budget
-from cloudbandit.core.protocols import Optimizer, Problem, Quote
+from cloudbandit.core.protocols import Objective, Optimizer, Problem, Quote
 from cloudbandit.core.trial import Candidate, Observation, Trial
 
 _Z = 1.959963984540054
@@ -93,7 +93,7 @@ class Stop(Protocol):
             belief: the optimizer's, where it offers one.
         """
 
-    def check(self, problem: Problem, optimizer: Optimizer) -> None:
+    def check(self, problem: Problem, optimizer: Optimizer, objective: Objective) -> None:
         """Asked before anything is run: raises a `UsageError` where the rule makes no sense for the study."""
 
     def hopeless(self, trial: Trial, partial: Mapping[str, float], observations: Sequence[Observation]) -> bool:

@@ -104,7 +104,7 @@ class Study:
         self._optimizer: Optimizer = optimizer(self.problem)
         check = getattr(stop, "check", None)
         if check is not None:
-            check(self.problem, self._optimizer)
+            check(self.problem, self._optimizer, objective)
         self._facts, self._stop, self._wait_s = fact_names(facts), stop, wait_s
         self._pool, self._store, self._name = pool, store, name
         self._identity, self._where_known = dict(identity or {}), dict(where_known or {})

@@ -23,10 +23,10 @@ from cloudbandit.core.profit import Profit
 from cloudbandit.replay import checkpoint as kept
 from cloudbandit.replay.cells import Cell, Outcome, task_of
 from cloudbandit.replay.checkpoint import Work
-from cloudbandit.replay.lifelong import Life, LifelongRow, by_task, check_methods, order_of, together
+from cloudbandit.replay.lifelong import Life, check_methods, order_of, rows_of
 from cloudbandit.replay.methods import Method, Optimizers, methods_of
 from cloudbandit.replay.repeats import say_what_disagrees
-from cloudbandit.replay.rows import CompareRow, Row, summed_up
+from cloudbandit.replay.rows import Row, summed_up
 from cloudbandit.replay.task import PRODUCTION_RUNS, Aim, Task, study_of
 from cloudbandit.tables.recorded import Failures
 from cloudbandit.tables.registry import load_table
@@ -97,26 +97,14 @@ def compare_rows(
         cells = [Cell(name, t.workload, *goal, method, levels, seeds, *shared) for method in methods for t in tasks]
         outcomes = _run_all(cells, loaded, here, jobs, scheduler, checkpoint, on_cell)
         return summed_up(methods, levels, outcomes, len(tasks), at)
-    searched = [t.workload for t in tasks]
-    orders = [order_of(searched, seed) for seed in range(seeds)]
+    orders = [order_of([t.workload for t in tasks], seed) for seed in range(seeds)]
     lives = [
         Life(name, order, *goal, method, level, seed, *shared)
         for method in methods
         for level in levels
         for seed, order in enumerate(orders)
     ]
-    lived = _run_all(lives, loaded, here, jobs, scheduler, checkpoint, on_cell)
-    every = [
-        (lives[i : i + seeds], lived[i : i + seeds]) for i in range(0, len(lives), seeds)
-    ]  # by method, then budget
-    merged = []
-    for i in range(0, len(every), len(levels)):
-        merged += [
-            together(some) for some in zip(*(by_task(*e, searched) for e in every[i : i + len(levels)]), strict=True)
-        ]
-    rows = summed_up(methods, levels, merged, len(tasks), at)
-    pairs = zip(rows, every, strict=True)
-    return [LifelongRow.of(row, o) if isinstance(row, CompareRow) else row for row, (_, o) in pairs]
+    return rows_of(methods, levels, lives, _run_all(lives, loaded, here, jobs, scheduler, checkpoint, on_cell), at)
 
 
 def _taking_part(

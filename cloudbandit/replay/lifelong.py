@@ -8,7 +8,6 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass, fields
 from statistics import fmean, median
-from typing import Any
 
 import numpy as np
 
@@ -18,7 +17,7 @@ from cloudbandit.core.known import History
 from cloudbandit.core.profit import Profit
 from cloudbandit.replay.cells import FrontRun, Outcome, Run, read_off, task_of
 from cloudbandit.replay.methods import Method
-from cloudbandit.replay.rows import CompareRow
+from cloudbandit.replay.rows import CompareRow, Row, summed_up
 from cloudbandit.replay.task import study_of
 from cloudbandit.tables.recorded import Failures
 from cloudbandit.tables.table import Table
@@ -81,21 +80,6 @@ def check_methods(methods: Sequence[Method]) -> None:
         )
 
 
-def by_task(lives: Sequence[Life], outcomes: Sequence[Outcome], workloads: Sequence[str]) -> list[Outcome]:
-    """The runs of one method's lives, put together by workload as those of a comparison are."""
-    runs: dict[str, list[Any]] = {w: [] for w in workloads}
-    for life, outcome in zip(lives, outcomes, strict=True):
-        for workload, run in zip(life.workloads, outcome.runs, strict=True):
-            runs[workload].append(run)
-    suggest_s = median(outcome.suggest_s for outcome in outcomes)
-    return [Outcome(tuple(some), suggest_s) for some in runs.values()]
-
-
-def together(outcomes: Sequence[Outcome]) -> Outcome:
-    """One workload's runs at several budgets."""
-    return Outcome(tuple(run for o in outcomes for run in o.runs), median(o.suggest_s for o in outcomes))
-
-
 @dataclass(frozen=True, slots=True)
 class LifelongRow(CompareRow):
     """A row of a comparison where searches learn from one another; seeds are orders, so ``n`` counts workloads × orders.
@@ -122,3 +106,29 @@ class LifelongRow(CompareRow):
             last_third_regret_percent=fmean(means[-max(1, len(means) // 3) :]),
             regret_by_position_percent=means,
         )
+
+
+def rows_of(
+    methods: Sequence[Method], budgets: Sequence[int], lives: Sequence[Life], outcomes: Sequence[Outcome], baseline: int
+) -> list[Row]:
+    """Rows by method, then by budget, of lives in any order; with several objectives plain ones.
+
+    Args:
+        baseline: the position of the method that differences are taken to.
+    """
+    workloads = sorted(lives[0].workloads)
+    merged = []
+    for method in methods:
+        mine = [(life, o) for life, o in zip(lives, outcomes, strict=True) if life.method == method]
+        asked_s = median(o.suggest_s for _, o in mine)
+        of = {w: tuple(o.runs[life.workloads.index(w)] for life, o in mine) for w in workloads}
+        merged += [Outcome(of[w], asked_s) for w in workloads]
+    rows: list[Row] = []
+    for row in summed_up(methods, budgets, merged, len(workloads), baseline):
+        same = [
+            o
+            for life, o in zip(lives, outcomes, strict=True)
+            if (life.method.label, life.budget) == (row.optimizer, row.budget)
+        ]
+        rows.append(LifelongRow.of(row, same) if isinstance(row, CompareRow) else row)
+    return rows
