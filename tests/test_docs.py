@@ -329,12 +329,14 @@ def test_the_load_tests_of_the_page_are_read(tmp_path):
 def test_the_manifests_of_the_page_are_read(tmp_path):
     from cloudbandit.tables.manifest import read_manifest
 
-    whole, curves = fenced("tables.md", "toml")
+    whole, catalogue, curves = fenced("tables.md", "toml")
     (tmp_path / "table.toml").write_text(whole)
     manifest = read_manifest(tmp_path / "table.toml")
     assert manifest.load == "users"
     rest = '[params]\nnodes = "int"\n'
     head = '[table]\nfile = "runs.csv"\ncontext = ["workload"]\narm = "provider"\n'
+    (tmp_path / "table.toml").write_text(head + rest + '[metrics]\ncost_usd = "cost"\n' + catalogue)
+    assert read_manifest(tmp_path / "table.toml").catalogue.on == "instance"
     (tmp_path / "table.toml").write_text(head + curves.removeprefix("[table]\n") + rest)
     assert set(read_manifest(tmp_path / "table.toml").metrics) == {"ttft_p95_ms", "failure_rate"}
 

@@ -35,6 +35,7 @@ CORE = [
     "bandit",
     "budget",
     "stop",
+    "profit",
     "store_schema",
     "database",
     "record",
