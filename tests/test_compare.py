@@ -117,6 +117,7 @@ def test_a_checkpoint_is_not_computed_again_and_a_broken_line_is(tmp_path, monke
         compare_rows(*arguments, checkpoint=path)
 
 
+@pytest.mark.slow
 def test_processes_give_the_same_figures(tmp_path):
     arguments = (make_table(tmp_path / "t"), "runtime_s", ["random", "gp", "portfolio"], [5], 2)
     assert figures(compare_rows(*arguments)) == figures(compare_rows(*arguments, jobs=2))

@@ -19,6 +19,7 @@ WORKLOAD = "llama-3.1-70b|chat|2000tok|spot"
 SLOS = (SLO("ttft_ms", 1000.0), SLO("tpot_ms", 50.0))
 
 
+@pytest.mark.slow
 def test_the_demo_recommends_what_exhaustive_search_finds():
     task = Task(load_table("llm-serving"), WORKLOAD, "usd_per_h", SLOS)
     everything = replay(task, "exhaustive", len(task.objective.domain))
