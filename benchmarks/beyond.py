@@ -225,7 +225,7 @@ def main():
     parser.add_argument("--only", default="")
     parser.add_argument("--quick", action="store_true")
     parser.add_argument("--json", action="store_true")
-    parser.add_argument("--write", action="store_true")
+    parser.add_argument("--write", action="store_true", help="put the table into docs/results.md")
     given = parser.parse_args()
     seeds, every = (2, 8) if given.quick else (given.seeds, given.every)
     rows = []
