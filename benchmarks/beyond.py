@@ -3,8 +3,8 @@
     python benchmarks/beyond.py [--seeds 20] [--only TEXT] [--every 1] [--jobs 1] [--quick] [--json] [--write]
 
 Each figure is a mean over workloads × seeds with a 95 % interval over workloads, beside the target it was to reach; one that
-misses it is said to, and passes only where its interval holds the target. ``--every N``: every Nth workload. ``--quick``: 2 seeds,
-every eighth workload, to see that it runs. Needs the data set ``multicloud`` (see docs/tables.md).
+misses it is said to, and passes only where its interval holds the target. ``--every N``: every Nth workload. ``--quick``: 2
+seeds, every eighth workload, to see that it runs. Needs the data set ``multicloud`` (see docs/tables.md).
 """
 
 import argparse
@@ -225,7 +225,7 @@ def main():
     parser.add_argument("--only", default="")
     parser.add_argument("--quick", action="store_true")
     parser.add_argument("--json", action="store_true")
-    parser.add_argument("--write", action="store_true")
+    parser.add_argument("--write", action="store_true", help="put the table into docs/results.md")
     given = parser.parse_args()
     seeds, every = (2, 8) if given.quick else (given.seeds, given.every)
     rows = []

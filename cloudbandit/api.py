@@ -72,7 +72,7 @@ def minimize(
             a list of configs, or parameters as ranges and choices: ``{"x": (0.0, 1.0), "nodes": (2, 8), "lr": (1e-4, 1.0, "log"),
             "disk": ["hdd", "ssd"]}`` (floats, whole numbers, a log scale, choices; see `cloudbandit.core.ranges`).
         budget: an int means evaluations.
-        optimizer: a name (``cloudbandit:gp-ard``, ``gp``, ``random``, …), ``path.py:Class``, or a factory.
+        optimizer: a name (``joint``, ``cloudbandit:gp-ard``, ``random``, …), ``path.py:Class``, or a factory.
         goal: a `Goal`, or the metric to minimise where the function returns several, or some of them: then the report's ``front``
             is the answer.
         seed: determines every choice; the same seed and results, the same study.

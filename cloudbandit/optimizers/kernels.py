@@ -25,7 +25,7 @@ _HIERARCHICAL = 32
 _OF_GROUP = (0.5, 2.0)  # length scales of a main effect
 _WITHIN = (0.7, 1.5, 3.0)  # of all columns together
 _SHAPES = (1.0, 0.35, 0.7, 0.5)  # of the gamma draws: arm, each main effect, within an arm, shared by arms
-_ITS_OWN = (0.01, 0.3)  # the range of the share of what no other candidate tells
+_ITS_OWN = (0.001, 0.3)  # the range of the share of what no other candidate tells
 _LEAST_SHARE = 0.02
 _SAME = 1e-6
 

@@ -30,6 +30,9 @@ Array = np.ndarray[Any, np.dtype[np.float64]]
 
 _LEAST_CHANCE = 0.01
 _RATE, _RATE_WEIGHT = 0.2, 2.0  # of failures, before there were any trials, and how many trials that is worth
+_MOST_RATE = (
+    0.5  # far from what was tried; else, where all failed so far, what failed would look no worse than anything else
+)
 
 
 class Field:
@@ -149,7 +152,7 @@ class JointModel:
             return np.asarray(np.clip(1.0 - never[chosen], _LEAST_CHANCE, 1.0))
         for point in self._points[len(self._failures) :]:
             self._failures.add(point)
-        rate = (float(failed.sum()) + _RATE * _RATE_WEIGHT) / (len(failed) + _RATE_WEIGHT)
+        rate = min(_MOST_RATE, (float(failed.sum()) + _RATE * _RATE_WEIGHT) / (len(failed) + _RATE_WEIGHT))
         claimed, here = np.zeros((1, len(failed))), np.zeros((1, len(field)))[:, chosen]
         if expected is not None:
             claimed = np.vstack([claimed, np.array(self._expected_failing) - rate])
