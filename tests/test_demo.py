@@ -26,7 +26,7 @@ def test_the_demo_recommends_what_exhaustive_search_finds():
     found = replay(task, "joint", 22, seed=0)
     assert found.incumbent.result.metrics["usd_per_h"] == everything.incumbent.result.metrics["usd_per_h"]
     assert found.incumbent.candidate == task.optimum == everything.incumbent.candidate
-    whole = replay(task, "joint", len(task.objective.domain), seed=0)
+    whole = replay(task, "cloudbandit:gp-ard", len(task.objective.domain), seed=0)
     assert whole.incumbent.candidate == everything.incumbent.candidate
 
 
