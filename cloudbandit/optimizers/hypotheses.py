@@ -21,7 +21,7 @@ import numpy as np
 
 from cloudbandit.optimizers.columns import Points
 from cloudbandit.optimizers.gaussian_process import Posterior
-from cloudbandit.optimizers.kernels import Kernels
+from cloudbandit.optimizers.kernels import Chosen, Kernels
 
 Array = np.ndarray[Any, np.dtype[np.float64]]
 Positions = np.ndarray[Any, np.dtype[np.intp]]
@@ -33,6 +33,7 @@ _MOST_PAIRS = 32
 _CELLS = 250_000  # kernel evaluations a prediction may take; beyond, fewer kernels are used, but at least
 _LEAST_KERNELS = 4
 _PIECE = 1_000_000  # of them held at once
+_MOST_ROOM = 128  # made at once
 _LARGE = 5_000  # candidates; beyond, single precision
 
 
@@ -58,7 +59,7 @@ class HypothesesGP:
         capacity: how many observations to make room for at first; it grows.
     """
 
-    def __init__(self, kernels: Kernels, capacity: int = 32) -> None:
+    def __init__(self, kernels: Kernels | Chosen, capacity: int = 32) -> None:
         self._kernels = kernels
         count = len(kernels)
         self._inverse = np.zeros((count, capacity, capacity))
@@ -107,8 +108,9 @@ class HypothesesGP:
 
     def _grow(self) -> None:
         count, n, _ = self._inverse.shape
-        inverse, ones = np.zeros((count, 2 * n, 2 * n)), np.zeros((count, 2 * n))
-        log_det = np.zeros((2 * n + 1, count))
+        room = n + min(n, _MOST_ROOM)
+        inverse, ones = np.zeros((count, room, room)), np.zeros((count, room))
+        log_det = np.zeros((room + 1, count))
         inverse[:, :n, :n], log_det[: n + 1], ones[:, :n] = self._inverse, self._log_det, self._ones
         self._inverse, self._log_det, self._ones = inverse, log_det, ones
 

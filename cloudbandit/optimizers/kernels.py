@@ -117,6 +117,20 @@ class Kernels:
         return out
 
 
+class Chosen:
+    """Some of the covariances, numbered anew."""
+
+    def __init__(self, kernels: Kernels, which: Positions) -> None:
+        self._kernels, self._which = kernels, which
+
+    def __len__(self) -> int:
+        return len(self._which)
+
+    def between(self, a: Points, b: Points, which: Positions | None = None) -> Array:
+        """See `Kernels.between`."""
+        return self._kernels.between(a, b, self._which if which is None else self._which[which])
+
+
 def _matern(squared: Array) -> Array:
     """Matérn-5/2 of squared scaled distances, RW eq. 4.17."""
     r = np.sqrt(5.0 * squared)

@@ -22,6 +22,7 @@ from cloudbandit.optimizers.acquisition import probability_below
 from cloudbandit.optimizers.claims import Claims, Target
 from cloudbandit.optimizers.columns import Columns, Points
 from cloudbandit.optimizers.gaussian_process import Posterior
+from cloudbandit.optimizers.growing import Growing, fitted
 from cloudbandit.optimizers.hypotheses import Fit, HypothesesGP
 from cloudbandit.optimizers.kernels import Kernels
 from cloudbandit.optimizers.modelled import Modelled
@@ -97,8 +98,8 @@ class JointModel:
         self._problem, self.columns = problem, columns
         self._kernels = Kernels(columns, count)
         self.claims = Claims(problem, columns, self._kernels)
-        self.values, self._failures = HypothesesGP(self._kernels), HypothesesGP(self._kernels)
-        self._rows: list[int] = []  # of the observations, those in `values`
+        self.values = HypothesesGP(self._kernels)
+        self._growing, self._failing = Growing(self._kernels), Growing(self._kernels)
         self.told: list[Observation] = []
         self._points: list[Points] = []
         self._offsets: dict[Target, list[Array]] = {}
@@ -150,8 +151,6 @@ class JointModel:
         if not len(failed) or (expected is None and not failed.any()):
             never = np.zeros(len(field)) if expected is None else expected
             return np.asarray(np.clip(1.0 - never[chosen], _LEAST_CHANCE, 1.0))
-        for point in self._points[len(self._failures) :]:
-            self._failures.add(point)
         rate = min(_MOST_RATE, (float(failed.sum()) + _RATE * _RATE_WEIGHT) / (len(failed) + _RATE_WEIGHT))
         claimed, here = np.zeros((1, len(failed))), np.zeros((1, len(field)))[:, chosen]
         if expected is not None:
@@ -159,15 +158,19 @@ class JointModel:
             here = np.vstack([here, expected[chosen] - rate])
         weight = np.full(len(claimed), 1.0 / len(claimed))
         points = field.points.at(chosen)
-        fit = self._failures.fit(failed, weight, claimed, len(points), rate)
-        (p,) = self._failures.predict(points, [fit], [here])
+        weigh = fitted(failed, weight, claimed, rate)
+        process = self._failing.bring(range(len(failed)), np.zeros(len(failed)).tolist(), self._points, weigh)
+        fit = process.fit(failed, weight, claimed, len(points), rate)
+        (p,) = process.predict(points, [fit], [here])
         return np.asarray(np.clip(1.0 - p.expected(), _LEAST_CHANCE, 1.0))
 
     def outlook(self, field: Field, chosen: Any, pending: Sequence[Candidate] = ()) -> Outlook:
         """What is expected of the chosen candidates of the field. At least one trial must have values."""
         rows, known = self.valued, Modelled.of(self.targets, [o.candidate for o in self.told])
-        self._observe(rows.tolist(), known.noise)
         modelled = self._modelled(known, rows)
+        first = modelled[0]
+        weigh = fitted(first.values, self.claims.weights(first.target), first.offsets)
+        self.values = self._growing.bring(rows.tolist(), known.noise, self._points, weigh)
         runs = self.runs(field, chosen)
         points = field.points.at(chosen)
         for candidate in pending:
@@ -181,15 +184,6 @@ class JointModel:
         for (_, limit), p in zip(known.slos, posteriors[count:], strict=True):
             runs = runs * probability_below(p, limit)
         return Outlook(posteriors[:count], runs, known, rows, tried, tried_sd, fits)
-
-    def _observe(self, rows: list[int], noise: Sequence[float]) -> None:
-        """Bring `values` up to date; noise is relative to all that is known, so that it may have to begin anew."""
-        held = self._rows
-        if held != rows[: len(held)] or self.values.noise != [noise[i] for i in held]:
-            self.values, held = HypothesesGP(self._kernels), []
-        for i in rows[len(held) :]:
-            self.values.add(self._points[i], noise[i])
-        self._rows = rows
 
     def _modelled(self, known: Modelled, rows: np.ndarray[Any, np.dtype[np.intp]]) -> list[Modelling]:
         columns = [
