@@ -53,6 +53,7 @@ LAYERS = [
     ["replay"],
     ["live"],
     ["recommend"],
+    ["plan"],
     ["report"],
     ["api"],
     ["cli"],
