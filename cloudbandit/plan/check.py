@@ -229,7 +229,7 @@ def _time(plan: Plan) -> list[str]:
     for (w, r), n in plan.groups.items():
         rental, starts = p.rentals[r], plan.starts[w, r]
         lead = math.ceil(rental.start_s / p.demand.step_s - 1e-9)
-        if p.running is not None and lead:
+        if p.running is not None and not p.ahead and lead:
             now = p.running.get((p.workloads[w].name, rental.machine.name), 0)
             if (n[:lead] > now).any():
                 out.append(f"{rental.machine.name} serves {p.workloads[w].name} before it has started")

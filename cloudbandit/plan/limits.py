@@ -167,9 +167,8 @@ def _left(program: Program, name: str, lost: set[int], w: int, some: tuple[int, 
         if p.workload == w and p.rental not in lost and set(p.sources) & set(some)
     ]
     terms = [(1 * program.room).sel(pool=mine).sum("pool")] if mine else []
-    for a, ask in enumerate(program.asks):
-        if ask[0] == w and ask[1] in some and a in program.unmet:
-            terms.append((1 * program.unmet[a]).sum("ask"))
+    missed = [program.ask[a] for a in program.may_miss if program.asks[a][0] == w and program.asks[a][1] in some]
+    terms += [(1 * program.unmet).sel(ask=missed).sum("ask")] if missed else []
     slack = program.slack("survive", program.time)
     terms += [1 * slack] if slack is not None else []
     if not terms:
@@ -186,7 +185,7 @@ def _left(program: Program, name: str, lost: set[int], w: int, some: tuple[int, 
 def _first_steps(program: Program) -> None:
     """What is ordered when the plan begins serves only once it has started."""
     problem = program.problem
-    if problem.running is None:
+    if problem.running is None or problem.ahead:
         return
     for w, r in program.groups:
         steps = min(lead_steps(problem, r), program.steps)
@@ -243,8 +242,8 @@ def cost(program: Program) -> Any:
     )
     if gb.any():
         total = total + (program.array(gb * h, program.link) * program.y).sum()
-    for a, (w, _) in enumerate(program.asks):
-        usd = problem.workloads[w].unmet_usd
-        if a in program.unmet and usd is not None:
-            total = total + (usd * h) * program.unmet[a].sum()
+    if program.unmet is not None:
+        usd = [(problem.workloads[program.asks[a][0]].unmet_usd or 0.0) * h for a in program.may_miss]
+        axis = program.names("ask", (program.ask[a] for a in program.may_miss))
+        total = total + (program.array(usd, axis) * program.unmet).sum()
     return total

@@ -56,7 +56,7 @@ def make_plan(
     every, notes = pools_of(problem)
     pools = needed(problem, every)
     notes = [*problem.demand.notes, *notes]
-    plan = _empty(problem, pools, notes)
+    plan = empty(problem, pools, notes)
     left = seconds
     some = parts(problem, pools, without)
     for i, workloads in enumerate(some):
@@ -68,20 +68,20 @@ def make_plan(
         left -= time.monotonic() - began
         if not found.outcome.has_plan:
             return NoPlan(problem, pools, found.outcome, plan.bound + found.bound, notes, plan.cpu_s + found.cpu_s)
-        plan = _with(plan, program, found)
-    plan = replace(plan, outcome=_overall(plan, gap))
+        plan = filled(plan, program, found)
+    plan = replace(plan, outcome=overall(plan, gap))
     wrong = check(plan, without)
     assert not wrong, wrong
     return plan
 
 
-def _overall(plan: Plan, gap: float) -> Outcome:
+def overall(plan: Plan, gap: float) -> Outcome:
     if plan.gap <= 1e-9:
         return Outcome.OPTIMAL
     return Outcome.WITHIN_GAP if plan.gap <= gap * (1 + 1e-6) else Outcome.BEYOND_GAP
 
 
-def _empty(problem: Problem, pools: Sequence[Pool], notes: Sequence[str]) -> Plan:
+def empty(problem: Problem, pools: Sequence[Pool], notes: Sequence[str]) -> Plan:
     """Nothing but what is reserved anyway."""
     steps, sources = len(problem.demand), len(problem.demand.sources)
     reserved = {r.machine.name: r.least for r in problem.rentals if r.reserved}
@@ -100,7 +100,7 @@ def _empty(problem: Problem, pools: Sequence[Pool], notes: Sequence[str]) -> Pla
     )
 
 
-def _with(plan: Plan, program: Program, found: Solution) -> Plan:
+def filled(plan: Plan, program: Program, found: Solution) -> Plan:
     """A plan with what the solver says of some workloads: whole machines, and routes that add up to the demand exactly."""
     problem, place = plan.problem, {p.name: i for i, p in enumerate(plan.pools)}
     machines, routed, unmet = plan.machines.copy(), plan.routed.copy(), plan.unmet.copy()
@@ -109,9 +109,9 @@ def _with(plan: Plan, program: Program, found: Solution) -> Plan:
         machines[rows] = np.round(found.of(program.x)).astype(np.int64)
     for k, (i, s) in enumerate(program.links):
         routed[rows[i], s] = np.maximum(0.0, found.of(program.y)[k])
-    for a, variable in program.unmet.items():
+    for row, a in enumerate(program.may_miss):
         w, s = program.asks[a]
-        unmet[w, s] = np.maximum(0.0, found.of(variable)[0])
+        unmet[w, s] = np.maximum(0.0, found.of(program.unmet)[row])
     routed[routed < 1e-9] = 0.0
     unmet[unmet < 1e-9] = 0.0
     _add_up(problem, plan.pools, routed, unmet)

@@ -22,6 +22,7 @@ class Problem:
             ordered before it begins; else what is ordered in the first period serves only once it has started.
         waiting: (workload, source) → load × steps of deferrable work left from before, by the step at whose end it is due.
         carry: deferrable work that is not yet due may be left over at the end.
+        ahead: machines may be ordered before the plan begins though it is known what runs then.
 
     Raises:
         UsageError: names that are not unique or not known.
@@ -31,12 +32,13 @@ class Problem:
     rentals: Sequence[Rental]
     demand: Demand
     capacity: CapacityTable
-    network: Network = Network(default_rtt_ms=0.0)
+    network: Network = field(default_factory=lambda: Network(default_rtt_ms=0.0))
     quotas: Sequence[Quota] = ()
-    policy: Policy = Policy()
+    policy: Policy = field(default_factory=Policy)
     running: Mapping[tuple[str, str], int] | None = None
     waiting: Mapping[tuple[str, str], Sequence[float]] = field(default_factory=dict)
     carry: bool = False
+    ahead: bool = False
 
     def __post_init__(self) -> None:
         for what, names in (

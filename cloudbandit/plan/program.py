@@ -158,25 +158,45 @@ class Program:
         served = self.names("ask", (self.ask_name(w, s) for w, s in self.asks if (w, s) in linked))
         labels = [self.ask_name(self.pools[i].workload, s) for i, s in self.links]
         given = self.sums(self.y, self.link, labels, served)
-        self.unmet: dict[int, Any] = {}
+        may = [p.workloads[w].unmet_usd is not None or "unmet" in self.elastic for w, _ in self.asks]
+        self.may_miss = [a for a, missing in enumerate(may) if missing]
+        self.unmet = None
+        if self.may_miss:
+            self.unmet = m.add_variables(lower=0, coords=[self._some(self.may_miss), self.time], name="unmet")
         self.backlog: dict[int, Any] = {}
+        at_once: dict[tuple[bool, bool], list[int]] = {}
         for a, (w, s) in enumerate(self.asks):
-            one = self.names("ask", [self.ask[a]])
-            workload = p.workloads[w]
-            arriving = p.demand.of(workload.name, [p.demand.sources[s]])
-            rows = given.sel(ask=list(one)) if (w, s) in linked else None
-            if workload.unmet_usd is not None or "unmet" in self.elastic:
-                self.unmet[a] = m.add_variables(lower=0, coords=[one, self.time], name=f"unmet:{one[0]}")
-                rows = self.unmet[a] * 1 if rows is None else rows + self.unmet[a]
-            if workload.deadline_h is None:
-                self.add(rows == self.array(arriving, one, self.time), f"demand:{one[0]}")
+            kind = ((w, s) in linked, may[a])
+            if p.workloads[w].deadline_h is None:
+                at_once.setdefault(kind, []).append(a)
             else:
-                self._waiting(a, one, rows, arriving[0])
+                self._waiting(a, self._done(given, [a], *kind))
+        for kind, asks in at_once.items():
+            asked = [
+                p.demand.of(p.workloads[w].name, [p.demand.sources[s]])[0] for w, s in (self.asks[a] for a in asks)
+            ]
+            rows = self._done(given, asks, *kind)
+            self.add(rows == self.array(asked, self._some(asks), self.time), f"demand:{kind[0]:d}{kind[1]:d}")
 
-    def _waiting(self, a: int, one: Any, served: Any, arriving: Any) -> None:
+    def _some(self, asks: Iterable[int]) -> Any:
+        """The axis of some asks."""
+        return self.names("ask", (self.ask[a] for a in asks))
+
+    def _done(self, given: Any, asks: Sequence[int], linked: bool, may_miss: bool) -> Any:
+        """What becomes of the load of some asks that are alike in whether a pool serves them, and whether they may be missed."""
+        some = list(self._some(asks))
+        routed = given.sel(ask=some) if linked else None
+        if not may_miss:
+            return routed
+        missed = (1 * self.unmet).sel(ask=some)
+        return missed if routed is None else routed + missed
+
+    def _waiting(self, a: int, served: Any) -> None:
         """Backlog at the end of each step, bounded so that whatever arrived is served by its deadline, and all by the end."""
         p = self.problem
         w, s = self.asks[a]
+        one = self._some([a])
+        arriving = p.demand.of(p.workloads[w].name, [p.demand.sources[s]])[0]
         arrived, longest = allowed_backlog(p, w, s, arriving)
         self.backlog[a] = b = self.model.add_variables(lower=0, coords=[one, self.time], name=f"backlog:{one[0]}")
         rows = 1 * b + served - self.moved(b, 1)
