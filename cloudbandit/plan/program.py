@@ -160,7 +160,7 @@ class Program:
         given = self.sums(self.y, self.link, labels, served)
         may = [p.workloads[w].unmet_usd is not None or "unmet" in self.elastic for w, _ in self.asks]
         self.may_miss = [a for a, missing in enumerate(may) if missing]
-        self.unmet = None
+        self.unmet: Any = None
         if self.may_miss:
             self.unmet = m.add_variables(lower=0, coords=[self._some(self.may_miss), self.time], name="unmet")
         self.backlog: dict[int, Any] = {}
