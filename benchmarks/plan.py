@@ -3,8 +3,10 @@
 python benchmarks/plan.py --json
 """
 
-import argparse, json, time
+import time
+
 import numpy as np
+
 from cloudbandit.plan.sageserve import SageServe, solve_sageserve
 
 
@@ -27,8 +29,6 @@ def sageserve(models, regions, gpus, seed, quotas=True):
 
 
 if __name__ == "__main__":
-    import sys
-
     for shape in [(4, 3, 1), (4, 3, 3), (20, 20, 5), (40, 30, 3)]:
         for seed in range(5):
             p = sageserve(*shape, seed)
