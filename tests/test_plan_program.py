@@ -88,14 +88,9 @@ def against_brute_force(seeds, policy):
     return len(some), [p for p, usd in cases if usd is None], len(pools) - len(fewer.pools)
 
 
-def test_equal_to_brute_force():
-    n, _, _ = against_brute_force(range(12), Policy("machine", spot_share=0.5))
-    assert n >= 5
-
-
 @pytest.mark.slow
 @pytest.mark.timeout(120)
-def test_equal_to_brute_force_on_many():
+def test_equal_to_brute_force():
     n, hopeless, dropped = 0, [], 0
     for i, policy in enumerate(POLICIES):
         more, none, fewer = against_brute_force(range(100 + 120 * i, 220 + 120 * i), policy)

@@ -1,7 +1,7 @@
 """Recorded traces by name, and weeks made from an hour of one: what is recorded and what is added is said.
 
-The Azure LLM inference traces of 2023 hold about an hour each. `extended` keeps their mean rate and adds what an hour cannot show: a
-day, a week, and noise.
+The Azure LLM inference traces of 2023 hold about an hour each. `extended` keeps their mean rate and adds what an hour cannot
+show: a day, a week, and noise.
 """
 
 from __future__ import annotations

@@ -8,10 +8,10 @@ from typing import Any
 import numpy as np
 
 from cloudbandit.plan.plan import Plan
-from cloudbandit.report.figure import QUIET, caption, figure_of, headline, save
+from cloudbandit.report.figure import QUIET, figure_of, headline, save
 from cloudbandit.report.styles import arm_colour
 
-_MOST = 7
+_MOST = 6
 
 
 def plot_plan(plan: Plan, path: Path) -> None:
@@ -46,11 +46,10 @@ def plan_figure(plan: Plan) -> Any:
         for handle, label in zip(*axes.get_legend_handles_labels(), strict=True):
             handles.setdefault(label, handle)
     figure.legend(list(handles.values()), list(handles), loc="outside lower left", ncols=3, fontsize=8, frameon=False)
-    headline(figure, f"{plan.usd:,.0f} USD for {hours[-1]:g} h, at most {plan.gap:.1%} above the least")
-    caption(
+    headline(
         figure,
-        "Coloured: load by the offer that serves it. Line: what the machines that are up could take within the SLOs.",
-        130,
+        f"{plan.usd:,.0f} USD for {hours[-1]:g} h, at most {plan.gap:.1%} above the least\n"
+        "Coloured: load by the offer that serves it. Line: what the machines that are up take within the SLOs.",
     )
     return figure
 
@@ -96,9 +95,9 @@ def _cost(axes: Any, plan: Plan, workloads: list[int], hours: Any) -> None:
     """USD per hour of the machines that run, by purchase; a reserved one costs whether it runs or not."""
     problem, below = plan.problem, np.zeros(len(plan.problem.demand))
     for k, purchase in enumerate(("reserved", "on-demand", "spot")):
-        usd: Any = np.zeros(len(below))
+        usd: Any = 0.0 * below
         if purchase == "reserved":
-            usd += sum(n * r.machine.usd_per_h for r in problem.rentals if (n := plan.reserved.get(r.machine.name, 0)))
+            usd = usd + sum(r.machine.usd_per_h * plan.reserved.get(r.machine.name, 0) for r in problem.rentals)
         else:
             for (_, r), n in plan.groups.items():
                 if problem.rentals[r].machine.purchase == purchase:
