@@ -7,10 +7,10 @@
 # %% [markdown]
 # # A fleet over three clouds, hour by hour
 #
-# Three models, two sources of load, machines of three clouds on demand, spot and reserved. What a machine serves within the SLOs is
-# the surrogate's, at a probability of 0.7; on-demand and spot prices are the bundled catalogue's; a reservation is assumed to cost
-# 60 % of the on-demand price, for the catalogue has none. The demand is made up; the lengths of two of the three kinds of requests
-# are the means of recorded ones. (Extras `plan`, `plot`.)
+# Three models, two sources of load, machines of three clouds on demand, spot and reserved. What a machine serves within the SLOs
+# is the surrogate's, at a probability of 0.7; on-demand and spot prices are the bundled catalogue's; a reservation is assumed to
+# cost 60 % of the on-demand price, for the catalogue has none. The demand is made up; the lengths of two of the three kinds of
+# requests are the means of recorded ones. (Extras `plan`, `plot`.)
 
 # %%
 from dataclasses import replace

@@ -19,13 +19,19 @@ from cloudbandit.plan.workload import Workload
 from cloudbandit.surrogate.training import measured_models
 
 CLOUDS = ("aws", "azure", "gcp")
+MACHINES = (
+    *("p5.4xlarge", "p5.48xlarge", "g6e.xlarge", "p4de.24xlarge"),
+    *("Standard_NC40ads_H100_v5", "Standard_NC80adis_H100_v5", "Standard_NC24ads_A100_v4", "Standard_NC96ads_A100_v4"),
+    *("a2-ultragpu-1g", "a2-ultragpu-4g", "a2-ultragpu-8g", "g2-standard-24"),
+)
+"""Four instance types of each cloud."""
 RESERVED_SHARE = 0.6
 """Of the on-demand price: an assumption, for the catalogue has no prices of reservations."""
 SERVED = {
     # workload: model, mean tokens in and out, requests per second in all on a working day, hour of its peak (UTC), SLOs
-    "chat": ("Llama-3.1-8B-Instruct", 1155, 211, 60.0, 15.0, ("ttft_ms<=1000", "tpot_ms<=40")),
-    "code": ("Llama-3.1-70B", 2048, 28, 12.0, 14.0, ("ttft_ms<=2000", "tpot_ms<=50")),
-    "agents": ("Qwen3-32B", 3000, 300, 6.0, 17.0, ("ttft_ms<=3000", "tpot_ms<=50")),
+    "chat": ("Llama-3.1-8B-Instruct", 1155, 211, 400.0, 15.0, ("ttft_ms<=1000", "tpot_ms<=40")),
+    "code": ("Llama-3.1-70B", 2048, 28, 80.0, 14.0, ("ttft_ms<=2000", "tpot_ms<=50")),
+    "agents": ("Qwen3-32B", 3000, 300, 40.0, 17.0, ("ttft_ms<=3000", "tpot_ms<=50")),
 }
 """Lengths of ``chat`` and ``code`` are the means of the Azure traces of 2023 (conversation, code); rates are made up."""
 _SOURCES = {"us": (0.6, 0.0, 25.0), "eu": (0.4, -6.0, 95.0)}
@@ -62,7 +68,11 @@ def example_week(
         Workload(name, parse_slos(slos), "requests_per_s", model, "", tokens_in, tokens_out)
         for name, (model, tokens_in, tokens_out, _, _, slos) in SERVED.items()
     ]
-    machines = [o for o in load_offers(bundled() / "prices" / "offers.csv") if o.provider in clouds]
+    machines = [
+        o
+        for o in load_offers(bundled() / "prices" / "offers.csv")
+        if o.provider in clouds and o.instance_type in MACHINES
+    ]
     rentals = []
     for o in machines:
         if o.purchase in purchases:

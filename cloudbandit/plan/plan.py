@@ -172,7 +172,7 @@ class Plan:
             "start": demand.time(0),
             "step_h": demand.step_h,
             "steps": len(demand),
-            "reserved": dict(self.reserved),
+            "reserved": {name: n for name, n in self.reserved.items() if n},
             "fleet": [
                 {
                     "workload": self.problem.workloads[w].name,

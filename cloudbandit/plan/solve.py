@@ -62,13 +62,12 @@ class Solution:
 def solve(
     model: Any, gap: float = GAP, seconds: float = SECONDS, seed: int = 0, start: Floats | None = None
 ) -> Solution:
-    """Minimise a linopy model.
+    """Minimise a linopy model; one with whole numbers from its relaxation rounded up, where that is feasible.
 
     Args:
         gap: at which to stop, relative to the objective.
         seconds: of wall time, at which to stop whatever was found.
         seed: of the solver.
-        start: values to start from, by label; NaN where unknown.
 
     Raises:
         MissingExtraError: highspy is not installed.
@@ -82,9 +81,6 @@ def solve(
     lp.num_col_, lp.num_row_ = n, m
     lp.col_cost_, lp.col_lower_, lp.col_upper_ = np.asarray(matrices.c, float), matrices.lb, matrices.ub
     whole = np.isin(matrices.vtypes, ["I", "B"])
-    if whole.any():
-        kinds = (highspy.HighsVarType.kContinuous, highspy.HighsVarType.kInteger)
-        lp.integrality_ = [kinds[int(w)] for w in whole]
     if rows is not None:
         lp.row_lower_ = np.where(matrices.sense == "<", -np.inf, matrices.b)
         lp.row_upper_ = np.where(matrices.sense == ">", np.inf, matrices.b)
@@ -107,17 +103,28 @@ def solve(
         ("mip_rel_gap", gap),
     ):
         h.setOptionValue(name, value)
+    began = time.process_time()
+    start = _rounded_up(highspy, h, lp, whole) if whole.any() else None
+    if whole.any():
+        kinds = (highspy.HighsVarType.kContinuous, highspy.HighsVarType.kInteger)
+        lp.integrality_ = [kinds[int(w)] for w in whole]
     if h.passModel(lp) == highspy.HighsStatus.kError:
         raise RuntimeError("the solver refused the program")
     if start is not None:
-        given = highspy.HighsSolution()
-        given.col_value = list(start[matrices.vlabels])
-        h.setSolution(given)
-    began = time.process_time()
+        h.setSolution(int(whole.sum()), np.flatnonzero(whole).astype(np.int32), start)
     if h.run() == highspy.HighsStatus.kError:
         raise RuntimeError(f"the solver failed: {h.modelStatusToString(h.getModelStatus())}")
     took = time.process_time() - began
     return _read(highspy, h, bool(whole.any()), np.asarray(matrices.vlabels), gap, took)
+
+
+def _rounded_up(highspy: Any, h: Any, lp: Any, whole: Any) -> Any:
+    """The whole numbers above the relaxation's; None where it has no solution."""
+    h.passModel(lp)
+    h.run()
+    if h.getModelStatus() != highspy.HighsModelStatus.kOptimal:
+        return None
+    return np.ceil(np.asarray(h.getSolution().col_value)[whole] - 1e-6)
 
 
 def _read(highspy: Any, h: Any, mip: bool, labels: Any, gap: float, cpu_s: float) -> Solution:
