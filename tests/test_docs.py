@@ -76,6 +76,7 @@ ONLY_PARSED = {
     "resume --store openvino-chat.db": "an engine's store",
     "compare my-table": "that table is exported from an engine's store",
     "predict": "configs and points of the reader's own; tests/test_serving.py asks such questions",
+    "plan": "a minute of solving; tests/test_plan_cli.py runs such files",
     "recommend": "a model of the reader's own; the same question is asked below, in Python",
 }
 
@@ -191,6 +192,7 @@ runs = pd.DataFrame({"job": ["j"] * 6, "provider": list("aaabbb"), "nodes": [1, 
 runs["cost_usd"] = [3.0, 2.0, 4.0, 5.0, 6.0, 7.0]
 """,
     "optimizers.md": "",
+    "plan.md": "",
     "predict.md": "import pathlib; pathlib.Path('config.json').write_text(CONFIG)",
     "points.md": "from cloudbandit import silicon_points, write_points; write_points(silicon_points()[::200], 'points.csv')",
     "studies.md": """
@@ -358,6 +360,22 @@ def test_the_study_files_of_the_page_are_read(number, tmp_path, monkeypatch):
         spec[section] = {**{k: v for k, v in kept.items() if k != "minimize"}, **values}
     study = LiveStudy.of(spec)
     assert study.objective.domain().names
+
+
+def test_the_plan_file_of_the_page_is_read(tmp_path):
+    from cloudbandit.plan.planfile import read_planfile
+
+    (tmp_path / "plan.toml").write_text(fenced("plan.md", "toml")[0])
+    rows = [
+        f"2026-11-{2 + h // 24:02d}T{h % 24:02d}:00Z,{workload},{source},{4 + h % 24}"
+        for h in range(240)
+        for workload in ("chat", "batch")
+        for source in ("us", "eu")
+    ]
+    (tmp_path / "demand.csv").write_text("time,workload,source,load\n" + "\n".join(rows) + "\n")
+    problem = read_planfile(tmp_path / "plan.toml").problem
+    assert len(problem.demand) == 24
+    assert problem.policy.survive == "machine"
 
 
 def test_the_entry_points_of_the_pages_are_groups_that_are_read():

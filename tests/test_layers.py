@@ -54,6 +54,7 @@ LAYERS = [
     ["replay"],
     ["live"],
     ["recommend"],
+    ["plan"],
     ["report"],
     ["api"],
     ["cli"],
