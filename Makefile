@@ -11,12 +11,13 @@ ifeq ($(CLOUDBANDIT_DATA),)
   endif
 endif
 
-.PHONY: demo test check unit slow bench docs clean help
+.PHONY: demo test check unit slow soak bench docs clean help
 help:
 	@echo "make demo    install, replay the bundled table for one model under SLOs, write demo.png"
 	@echo "make test    install everything, lint, type-check, run all tests"
 	@echo "make check   lint, types, layers"
 	@echo "make unit    the fast tests alone"
+	@echo "make soak    many more fault schedules on fake clouds; SCHEDULES=1000 of each provider, and 100 times as many in memory"
 	@echo "make bench   speed, beside other libraries"
 	@echo "make docs    the documentation, into site/"
 
@@ -56,6 +57,10 @@ unit: $(VENV)/.test
 
 slow: $(VENV)/.test
 	$(BIN)/pytest -m slow --timeout=300 --durations=10
+
+soak: $(VENV)/.test
+	CLOUDBANDIT_SOAK=$(or $(SCHEDULES),1000) $(BIN)/pytest -m slow --timeout=0 --durations=10 \
+	  tests/test_money_safety.py tests/test_clouds.py tests/test_whole_study.py
 
 bench: $(VENV)/.test
 	$(BIN)/python benchmarks/speed.py

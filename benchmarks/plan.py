@@ -137,7 +137,7 @@ def coverage(seeds):
 
 
 def week(seeds, days=7, seconds=100.0):
-    """The example's week, planned over all clouds and over each alone with the same purchases, and a fleet that stays as it is."""
+    """The example's week over all clouds, over each alone with the same purchases, and as a fleet that stays as it is."""
     rows, first = [], example_week()
     for seed in range(min(seeds, 1)):
         demand = example_demand(days, seed)

@@ -17,7 +17,9 @@ def _loopback_only(monkeypatch):
     connect = socket.socket.connect
 
     def guarded(self, address):
-        local = not isinstance(address, tuple) or str(address[0]) in ("127.0.0.1", "::1", "localhost")
+        local = (
+            not isinstance(address, tuple) or str(address[0]).startswith("127.") or address[0] in ("::1", "localhost")
+        )
         assert local, f"a test tried to reach {address}"
         return connect(self, address)
 

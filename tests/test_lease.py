@@ -43,6 +43,16 @@ class Clock:
         self.now += seconds
 
 
+class Through:
+    """Whatever clock the provider has by then."""
+
+    def __init__(self, provider):
+        self.provider = provider
+
+    def __getattr__(self, name):
+        return getattr(self.provider.clock, name)
+
+
 class Folder:
     """A host that is none, so that hundreds of leases are fast."""
 
@@ -63,7 +73,7 @@ def clocked(provider):
 
 def _objective(provider, **options):
     benchmark = Benchmark("m", Workload(Fixed(5, 4)), [Closed(1)], requests=2, limit_s=LIMIT_S)
-    return LiveObjective(provider, ToyEngine(), benchmark, **options)
+    return LiveObjective(provider, ToyEngine(), benchmark, clock=Through(provider), **options)
 
 
 def _total(bills):
@@ -104,7 +114,7 @@ def test_whatever_a_launch_raises_its_key_is_destroyed_and_billed(error):
     lease = Lease(provider, provider.offers()[0], "r", "k", 60.0)
     with clocked(provider), pytest.raises(type(error)), lease.host():
         pytest.fail("there is no host")
-    assert provider.hosts("r") == []
+    assert provider.rented("r") == []
     assert provider.destroyed == ["k"]
     assert (lease.trial_usd, lease.hosts_usd) == (0.0, provider.bills["k"].usd)
     assert lease.bill == Bill(2.0 * 30 / 3600, 30.0)
@@ -118,7 +128,7 @@ def test_what_a_trial_raises_does_not_keep_its_host(monkeypatch):
     provider = ToyCloud()
     with clocked(provider), pytest.raises(ZeroDivisionError):
         _objective(provider, run="r").evaluate(Trial(0, Candidate(SPOT, {"gpus": 1, "batch": 1})), Unattended())
-    assert provider.hosts("r") == []
+    assert provider.rented("r") == []
     assert provider.destroyed == provider.launched
 
 

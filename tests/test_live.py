@@ -61,7 +61,7 @@ def test_a_good_trial_has_metrics_money_and_rows(tmp_path):
     assert 0 < result.spent_usd <= objective.quote(_trial().candidate).usd
     records = [json.loads(line) for line in Path(result.artifacts["records_1"]).read_text().splitlines()]
     assert len(records) == 4
-    assert objective.by_arm["local"].hosts("tests") == []
+    assert objective.by_arm["local"].rented("tests") == []
     assert set(result.metrics) <= {*METRICS, "engines"}
     assert result.metrics["price_usd_per_h"] == 0.05
     assert result.hosts_usd == 0
@@ -91,7 +91,7 @@ def test_every_bad_end_has_its_reason_and_leaves_nothing_running(config, model, 
     assert (result.status, result.reason) == (Status.FAILED, reason)
     assert reason in REASONS
     assert told in result.error
-    assert objective.by_arm["local"].hosts("tests") == []
+    assert objective.by_arm["local"].rented("tests") == []
 
 
 def test_partial_failure_is_a_metric_not_a_failed_trial(monkeypatch):

@@ -152,15 +152,15 @@ def test_a_lease_gives_back_whatever_happens():
 
     def work():
         with Lease(provider, offer, "r", "k", 60.0).host() as host:
-            assert provider.hosts("r") == ["k"]
-            assert provider.hosts("another") == []
+            assert [one.key for one in provider.rented("r")] == ["k"]
+            assert provider.rented("another") == []
             folders.append(host.folder)
             host.close()
             host.start(["true"])
 
     with pytest.raises(UsageError, match="closed"):
         work()
-    assert provider.hosts("r") == []
+    assert provider.rented("r") == []
     assert not folders[0].exists()
     provider.destroy("k")
 

@@ -110,7 +110,7 @@ def test_another_schema_version_is_refused_and_left_alone(tmp_path):
         connection.execute("update cloudbandit_meta set value = '99'")
     connection.close()
     before = path.read_bytes()
-    with pytest.raises(StoreVersionError, match=r"schema version 99.*reads version 2"):
+    with pytest.raises(StoreVersionError, match=r"schema version 99.*reads version 3"):
         Store(path)
     assert path.read_bytes() == before
 

@@ -1,7 +1,7 @@
 """The command line: thin over the library.
 
-Exit codes: 0 done; 2 wrong input; 3 no evaluated configuration meets the SLOs; 130 stopped with Ctrl-C, SIGTERM or SIGHUP
-(resumable where a store was given); 1 a bug.
+Exit codes: 0 done; 2 wrong input; 3 no evaluated configuration meets the SLOs; 4 something that costs money may still stand;
+130 stopped with Ctrl-C, SIGTERM or SIGHUP (resumable where a store was given); 1 a bug.
 """
 
 from __future__ import annotations
@@ -12,12 +12,26 @@ import threading
 from collections.abc import Sequence
 from typing import NoReturn
 
-from cloudbandit.cli import compare, live, plan, predict, recommend, replay, resume, stores, tables
-from cloudbandit.cli.common import app, err
+from cloudbandit.cli import compare, hosts, live, offers, plan, predict, recommend, replay, resume, stores, tables
+from cloudbandit.cli.common import LEFT, app, err
 from cloudbandit.cli.text import plain
-from cloudbandit.core.errors import CloudBanditError
+from cloudbandit.core.errors import CloudBanditError, LeaseStuck
 
-__all__ = ["app", "compare", "live", "main", "plan", "predict", "recommend", "replay", "resume", "stores", "tables"]
+__all__ = [
+    "app",
+    "compare",
+    "hosts",
+    "live",
+    "main",
+    "offers",
+    "plan",
+    "predict",
+    "recommend",
+    "replay",
+    "resume",
+    "stores",
+    "tables",
+]
 
 
 def _interrupt(number: int, frame: object) -> NoReturn:
@@ -35,5 +49,5 @@ def main(argv: Sequence[str] | None = None) -> NoReturn:
         err.print(plain(f"error: {error}"), style="red", markup=False, highlight=False, soft_wrap=True)
         for note in getattr(error, "__notes__", ()):  # e.g. a result that could not be recorded
             err.print(plain(note), style="red", markup=False, highlight=False, soft_wrap=True)
-        sys.exit(2)
+        sys.exit(LEFT if isinstance(error, LeaseStuck) else 2)
     sys.exit(0)

@@ -19,6 +19,7 @@ if TYPE_CHECKING:
     from cloudbandit.core.trial import Candidate
 
 NOT_FEASIBLE = 3
+LEFT = 4
 
 app = typer.Typer(
     name="cloudbandit",

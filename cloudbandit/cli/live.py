@@ -53,6 +53,9 @@ def run(
     production_runs: ProductionRuns = None,
     production_hours: ProductionHours = None,
     plot: Plot = None,
+    dry_run: Annotated[
+        bool, typer.Option("--dry-run", help="Say what would be launched and cost at most; launch nothing, ask nobody.")
+    ] = False,
     json_: Json = False,
 ) -> None:
     """Run a live study: engines are started, measured and stopped, trial by trial. A second run goes on where it stopped."""
@@ -66,6 +69,11 @@ def run(
     }
     spec = load(file)
     spec["study"] |= {key: value for key, value in given.items() if value is not None}
+    if dry_run:
+        from cloudbandit.cli.forecast import print_forecast
+
+        print_forecast(LiveStudy.of(spec), json_)
+        return
     with err.status("asking for the engine's version …"):
         live = LiveStudy.of(spec)
         live = described_machine(live)
@@ -73,11 +81,13 @@ def run(
 
 
 def described_machine(live: LiveStudy) -> LiveStudy:
-    """The study with this machine, the engine's version and ours: what its trials are measured with from now on."""
+    """The study with this machine (unless none of its trials runs here), the engine's version and ours: what its trials are
+    measured with from now on."""
     from cloudbandit import __version__
     from cloudbandit.providers.local import describe_machine
 
-    machine = {**describe_machine(), "engine": live.engine_version(), "cloudbandit": __version__}
+    here = {} if live.elsewhere else describe_machine()
+    machine = {**here, "engine": live.engine_version(), "cloudbandit": __version__}
     return replace(live, spec={**live.spec, "machine": machine})
 
 
@@ -129,10 +139,15 @@ def _printer(live: LiveStudy, status: Status, *, quiet: bool) -> Callable[[Obser
     several = len(live.objective.domain().leaves) > 1
     of = f" of {live.budget.trials}" if live.budget.trials else ""
 
+    spent_usd = 0.0
+
     def working(number: int) -> None:
-        status.update(f"trial {number}{of}: start, load, stop … (Ctrl-C loses nothing)")
+        so_far = f", {spent_usd:.4g} USD in this run" if number else ""
+        status.update(f"trial {number}{of}: start, load, stop{so_far} … (Ctrl-C loses nothing)")
 
     def tell(o: Observation) -> None:
+        nonlocal spent_usd
+        spent_usd += o.result.spent_usd + o.result.hosts_usd
         working(o.trial.number + 1)
         if quiet:
             return

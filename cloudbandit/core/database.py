@@ -7,8 +7,10 @@ make a paid trial's record fail.
 from __future__ import annotations
 
 import contextlib
+import logging
 import sqlite3
-from collections.abc import Iterator
+import time
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
@@ -25,10 +27,19 @@ from cloudbandit.core.errors import (
 )
 from cloudbandit.core.masking import masked
 
+log = logging.getLogger("cloudbandit")
+
 BUSY_SECONDS = 10.0
+PATIENCE_S = 120.0
+"""A write that finds the store locked, full, or its server gone is tried again for so long."""
+_FIRST_PAUSE_S, _LONGEST_PAUSE_S = 0.05, 2.0
 _READ = "cloudbandit_read"
 _FULL = ("disk is full", "No space left on device")
 _DAMAGED = ("not a database", "malformed", "corrupt", "disk image")
+
+
+def _ready() -> None:
+    """Nothing has to be done before a write."""
 
 
 class Database:
@@ -97,6 +108,42 @@ class Database:
         with self._errors(), self.engine.begin() as connection:
             self._same_file()
             yield connection
+
+    def patiently(
+        self,
+        work: Callable[[sa.Connection], object],
+        *,
+        limit_s: float | None = None,
+        ready: Callable[[], None] = _ready,
+    ) -> None:
+        """A write that is tried again while the store is locked, full, or its server gone, at most for ``limit_s`` (by default
+        `PATIENCE_S`).
+
+        Args:
+            ready: called before each attempt.
+        """
+        limit_s = PATIENCE_S if limit_s is None else limit_s
+        until, pause = time.monotonic() + limit_s, _FIRST_PAUSE_S
+        while True:
+            try:
+                ready()
+                with self.write() as connection:
+                    work(connection)
+                return
+            except (StoreBusyError, StoreFullError, StoreUnreachableError) as error:
+                if time.monotonic() >= until:
+                    raise
+                if pause == _FIRST_PAUSE_S:
+                    log.warning("%s; trying again for %g s, nothing is lost meanwhile", error, limit_s)
+                time.sleep(pause)
+                pause = min(2 * pause, _LONGEST_PAUSE_S)
+
+    def insert(self, table: sa.Table) -> Any:
+        """An insert that may say what to do on a conflict."""
+        from sqlalchemy.dialects import postgresql
+        from sqlalchemy.dialects import sqlite as lite
+
+        return lite.insert(table) if self.sqlite else postgresql.insert(table)
 
     def _same_file(self) -> None:
         """A removed file can still be written to, and nobody will ever read it."""

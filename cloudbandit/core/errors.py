@@ -22,7 +22,12 @@
     │   ├── StoreCorruptError            not a store, or damaged
     │   └── StudyMismatchError           the stored study was about something else
     ├── NoCapacity                       a provider has none of an offer now; carries its code
+    │   ├── OfferBarred                  nor will it after a rest: a quota, or not sold there
     │   └── HostLost                     a host went away under a trial
+    │       └── HostInterrupted          its provider took it back
+    ├── ProviderError                    a provider failed, in a way that no other offer cures
+    │   ├── CredentialsError             it does not know us, or does not let us
+    │   └── LeaseStuck                   a machine does not go; its money stays held
     ├── OptimizerError                   an optimizer broke a law (asked outside the space, …)
     └── MissingExtraError (ImportError)  an optional dependency is not installed; names the extra
 
@@ -141,24 +146,62 @@ class NoCapacity(CloudBanditError):
     Args:
         code: the provider's own, stable (``InsufficientInstanceCapacity``); the trial's reason.
         text: for people.
+        clean: nothing was made; else something may have been left behind, which a listing shows in time.
     """
 
-    def __init__(self, code: str, text: str = "") -> None:
+    def __init__(self, code: str, text: str = "", *, clean: bool = True) -> None:
         super().__init__(f"{code}: {text}" if text else code)
-        self.code = code
+        self.code, self.clean = code, clean
 
     def __reduce__(self) -> tuple[type[NoCapacity], tuple[str, str]]:
-        return NoCapacity, (self.code, str(self).removeprefix(self.code).removeprefix(": "))
+        return type(self), (self.code, str(self).removeprefix(self.code).removeprefix(": "))
 
 
 class HostLost(NoCapacity):
     """A host is not there any more, and not because it was given back: a trial on it becomes UNAVAILABLE (``host_lost``)."""
 
+    CODE = "host_lost"
+
     def __init__(self, text: str) -> None:
-        super().__init__("host_lost", text)
+        super().__init__(self.CODE, text, clean=False)
 
     def __reduce__(self) -> tuple[type[HostLost], tuple[str]]:  # type: ignore[override]
-        return HostLost, (str(self).removeprefix(f"{self.code}: "),)
+        return type(self), (str(self).removeprefix(f"{self.code}: "),)
+
+
+class OfferBarred(NoCapacity):
+    """An offer that this account cannot have, whatever it waits: a quota of it is used up or 0, or it is not sold there."""
+
+
+class HostInterrupted(HostLost):
+    """The provider took a host back (spot): a trial on it becomes INTERRUPTED and keeps what was measured."""
+
+    CODE = "host_interrupted"
+
+
+class ProviderError(CloudBanditError):
+    """A provider failed, or refused, in a way that choosing another offer does not cure.
+
+    Args:
+        code: the provider's own; empty where it gave none.
+        text: for people.
+        again: whether the same call may succeed in a moment (throttled, a broken connection, its own fault).
+    """
+
+    def __init__(self, code: str, text: str = "", *, again: bool = False) -> None:
+        super().__init__(": ".join(part for part in (code, text) if part))
+        self.code, self.text, self.again = code, text, again
+
+    def __reduce__(self) -> tuple[type[ProviderError], tuple[str, str], dict[str, bool]]:
+        return type(self), (self.code, self.text), {"again": self.again}
+
+
+class CredentialsError(ProviderError):
+    """There are no credentials, they are wrong, or they do not allow a call."""
+
+
+class LeaseStuck(ProviderError):
+    """Something that was told to go is still there, or nobody can tell: it may cost money until it is seen gone."""
 
 
 class OptimizerError(CloudBanditError):

@@ -9,12 +9,13 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
-from pathlib import Path
+from pathlib import Path, PurePath
 from typing import Protocol, runtime_checkable
 
 from cloudbandit.core.goal import Goal
 from cloudbandit.core.known import Estimate, Facts, History, no_facts
 from cloudbandit.core.offer import Bill, Offer
+from cloudbandit.core.rented import Fate, Receipt, Rented
 from cloudbandit.core.space import Domain
 from cloudbandit.core.trial import Candidate, Observation, Result, Trial
 
@@ -93,7 +94,8 @@ class Run(Protocol):
 
 class Objective(Protocol):
     """Turns a trial into a result. ``facts(candidate)`` may be defined too, see `Problem`; and ``units``, metric → unit where the
-    name does not tell it."""
+    name does not tell it; and ``attended()``, a context in which a study runs from when it has claimed its store until it lets go
+    of it: what an earlier run left is cleared there."""
 
     def quote(self, candidate: Candidate) -> Quote: ...
 
@@ -163,7 +165,8 @@ class Process(Protocol):
 
 
 class Host(Protocol):
-    """A machine that is up. Engines and load generators see nothing else, so that they run on any."""
+    """A machine that is up. Engines and load generators see nothing else, so that they run on any. ``elsewhere = True`` says that
+    it is not this one: what lies here has to be put there. Whatever is asked of a host that went away raises `HostLost`."""
 
     @property
     def name(self) -> str: ...
@@ -185,8 +188,11 @@ class Host(Protocol):
     ) -> Process:
         """Start in the background; output goes to ``log`` in the host's folder."""
 
+    def path(self, remote: str) -> PurePath:
+        """Where a path of the host's folder lies, absolute."""
+
     def put(self, local: Path, remote: str) -> None:
-        """Copy a file there; ``remote`` is relative to the host's folder."""
+        """Copy a file, or a folder with all that is in it; ``remote`` is relative to the host's folder."""
 
     def get(self, remote: str, local: Path) -> None:
         """Copy a file back."""
@@ -204,7 +210,9 @@ class Provider(Protocol):
     """Who rents hosts out. `cloudbandit.live.lease.Lease` is the only caller of ``launch``.
 
     ``free_host() -> Host`` may be defined too, by whoever has one that costs nothing (this machine): an engine's version is
-    asked there before the first trial.
+    asked there before the first trial. ``elsewhere = True`` says that no host is this machine. ``permissions`` names the calls an
+    account has to allow; ``available(offers)`` asks it which are to be had; ``interrupted(key)`` says whether the provider took a
+    machine back.
     """
 
     @property
@@ -212,26 +220,50 @@ class Provider(Protocol):
 
     @property
     def boot_s(self) -> float:
-        """The longest a launch may take until the host is up; it is part of what a trial holds."""
+        """The longest a launch, asked for again where need be, may take until the host is up; part of what a trial holds."""
+
+    @property
+    def lag_s(self) -> float:
+        """What a call did shows in every listing after at most so long, also where its answer was lost."""
+
+    @property
+    def gone_s(self) -> float:
+        """The longest that something takes to go; after that it is stuck. The quote covers it where it is billed."""
 
     def offers(self) -> Sequence[Offer]:
         """What can be launched; labels differ."""
 
     def quote(self, offer: Offer, seconds: float) -> float:
-        """The most a lease of at most so many seconds, boot included, can be billed: USD, by the provider's own tariff."""
+        """The most a lease of at most so many seconds, boot included, and ``gone_s`` more where they are billed, can cost, in USD
+        and by the provider's own tariff."""
 
-    def launch(self, offer: Offer, *, run: str, key: str, expires: float) -> Host:
-        """A host for ``key``, tagged with ``run`` and ``expires`` (seconds since 1970); launching a key again finds its host.
+    def launch(self, offer: Offer, *, run: str, key: str, expires: float) -> Receipt:
+        """Ask for a machine, tagged with ``run``, ``key`` and ``expires`` (seconds since 1970), which goes by itself then as far
+        as the provider can see to it. Returns once that is accepted; asking for a key again finds its machine.
 
         Raises:
-            NoCapacity: there is none to be had now.
+            NoCapacity: refused: there is none to be had now, or (`OfferBarred`) ever.
+            ProviderError: anything else; whether there is a machine is then not known.
         """
 
-    def destroy(self, key: str) -> None:
-        """Idempotent; a key that nothing was launched under is no error."""
+    def connect(self, receipt: Receipt, *, timeout_s: float) -> Host:
+        """Wait, at most so long, until the machine can be used.
+
+        Raises:
+            HostLost: it went away, or cannot be reached in time.
+        """
+
+    def destroy(self, key: str) -> Fate:
+        """Tell everything of this key to go, and look. Works from the key alone, idempotent; a key that nothing was launched
+        under is GONE.
+
+        Raises:
+            ProviderError: nobody can tell.
+        """
 
     def bill(self, key: str) -> Bill:
         """What the lease of that key costs so far, and once it is destroyed in all; nothing for a key never launched."""
 
-    def hosts(self, run: str) -> Sequence[str]:
-        """Keys of hosts of that run that are up, whoever launched them."""
+    def rented(self, run: str | None = None) -> Sequence[Rented]:
+        """Every billable thing with our tag that is not gone, wherever the account may have it and whoever launched it; of one
+        run, or of all."""

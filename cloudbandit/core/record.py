@@ -22,12 +22,10 @@ from filelock import FileLock, Timeout
 from sqlalchemy import exc
 
 from cloudbandit.core import store_schema as schema
-from cloudbandit.core.database import Database
+from cloudbandit.core.database import PATIENCE_S, Database
 from cloudbandit.core.errors import (
     StoreBusyError,
     StoreCorruptError,
-    StoreFullError,
-    StoreUnreachableError,
     StudyTakenError,
 )
 from cloudbandit.core.masking import masked_json
@@ -35,9 +33,8 @@ from cloudbandit.core.trial import Candidate, Result, Status, Trial
 
 log = logging.getLogger("cloudbandit")
 
-WRITE_LIMIT_S = 120.0
-"""A write that finds the store locked, full, or its server gone is tried again for so long; the result is kept in memory."""
-_FIRST_PAUSE_S, _LONGEST_PAUSE_S = 0.05, 2.0
+WRITE_LIMIT_S = PATIENCE_S
+"""The result of a trial is kept in memory meanwhile."""
 _ADVISORY = 737304
 
 
@@ -210,22 +207,13 @@ class StudyRecord:
 
     def _write(self, work: Callable[[sa.Connection], object], *, check: bool = True) -> None:
         """A transaction, tried again while the store is locked, full, or its server gone, at most for `WRITE_LIMIT_S`."""
-        until, pause = time.monotonic() + WRITE_LIMIT_S, _FIRST_PAUSE_S
-        while True:
-            try:
-                self._hold_lock()
-                with self._database.write() as connection:
-                    if check:
-                        self._check_claim(connection)
-                    work(connection)
-                return
-            except (StoreBusyError, StoreFullError, StoreUnreachableError) as error:
-                if time.monotonic() >= until:
-                    raise
-                if pause == _FIRST_PAUSE_S:
-                    log.warning("%s; trying again for %g s, nothing is lost meanwhile", error, WRITE_LIMIT_S)
-                time.sleep(pause)
-                pause = min(2 * pause, _LONGEST_PAUSE_S)
+
+        def checked(connection: sa.Connection) -> None:
+            if check:
+                self._check_claim(connection)
+            work(connection)
+
+        self._database.patiently(checked, limit_s=WRITE_LIMIT_S, ready=self._hold_lock)
 
     # ── rows ──
 
@@ -261,7 +249,7 @@ class StudyRecord:
             "quote_usd": quote_usd,
             "started_at": time.time(),
         }
-        insert = upsert(self._database, schema.trials).values(values)
+        insert = self._database.insert(schema.trials).values(values)
         keep = insert.on_conflict_do_nothing(index_elements=["study_id", "number"])
         self._write(lambda connection: connection.execute(keep))
 
@@ -301,11 +289,3 @@ class StudyRecord:
             with contextlib.suppress(exc.DBAPIError), lock:  # a server that is gone has let go already
                 lock.execute(sa.text(f"select pg_advisory_unlock({_ADVISORY}, :study)"), {"study": self._study})
                 lock.commit()
-
-
-def upsert(database: Database, table: sa.Table) -> Any:
-    """An insert that may say what to do on a conflict."""
-    from sqlalchemy.dialects import postgresql
-    from sqlalchemy.dialects import sqlite as lite
-
-    return lite.insert(table) if database.sqlite else postgresql.insert(table)

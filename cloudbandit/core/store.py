@@ -25,6 +25,7 @@ from cloudbandit.core.errors import (
     StudyMismatchError,
     UnknownNameError,
 )
+from cloudbandit.core.leases import StoreBook
 from cloudbandit.core.masking import masked_data
 from cloudbandit.core.record import StoredTrial, StudyRecord, Totals
 from cloudbandit.core.trial import Trial
@@ -91,6 +92,11 @@ class Store:
         """Names of the stored studies, the oldest first."""
         with self._database.read() as connection:
             return list(connection.execute(sa.select(schema.studies.c.name).order_by(schema.studies.c.id)).scalars())
+
+    @property
+    def leases(self) -> StoreBook:
+        """The ledger of what was rented for its studies."""
+        return StoreBook(self._database)
 
     def spec(self, name: str) -> dict[str, Any]:
         """What the study was last run with, so that it can be rebuilt."""
@@ -167,7 +173,7 @@ class Store:
         kept = json.dumps(wanted | ({_WHERE_KNOWN: known} if known else {}))
         values = {"name": name, "identity": kept, "spec": text, "created_at": time.time()}
         with self._database.write() as connection:
-            insert = record.upsert(self._database, schema.studies).values(values)
+            insert = self._database.insert(schema.studies).values(values)
             connection.execute(insert.on_conflict_do_nothing(index_elements=["name"]))
         stored = self.identity(name)
         then = stored.pop(_WHERE_KNOWN, {})
@@ -191,6 +197,14 @@ class Store:
             claimed.close()
             raise
         return claimed
+
+    def claim(self, name: str) -> StudyRecord:
+        """Keep everybody else from running a study, until what is returned is closed.
+
+        Raises:
+            StoreBusyError: somebody runs it.
+        """
+        return StudyRecord(self._database, int(self._study(name).id), name)
 
     def close(self) -> None:
         self._database.close()

@@ -6,8 +6,8 @@ import secrets
 
 import sqlalchemy as sa
 
-VERSION = 2
-"""1: without ``hosts_usd``, ``claim`` and the store's own id."""
+VERSION = 3
+"""1: without ``hosts_usd``, ``claim`` and the store's own id. 2: without leases."""
 
 _all = sa.MetaData()
 meta = sa.Table(
@@ -43,6 +43,23 @@ trials = sa.Table(
     sa.Column("hosts_usd", sa.Float),
     sa.Column("result", sa.Text),
 )
+leases = sa.Table(  # see `cloudbandit.core.leases`
+    "cloudbandit_leases",
+    _all,
+    sa.Column("key", sa.String(64), primary_key=True),
+    sa.Column("run", sa.String(255), nullable=False, index=True),
+    sa.Column("arm", sa.String(255), nullable=False),
+    sa.Column("offer", sa.String(255), nullable=False),
+    sa.Column("hold_usd", sa.Float, nullable=False),
+    sa.Column("expires", sa.Float, nullable=False),
+    sa.Column("state", sa.String(16), nullable=False),
+    sa.Column("id", sa.String(255), nullable=False),
+    sa.Column("where_at", sa.String(255), nullable=False),
+    sa.Column("why", sa.Text, nullable=False),
+    sa.Column("usd", sa.Float),
+    sa.Column("asked_at", sa.Float, nullable=False),
+    sa.Column("changed_at", sa.Float, nullable=False),
+)
 
 
 def fresh_id() -> str:
@@ -58,16 +75,18 @@ def create(connection: sa.Connection) -> None:
 
 
 def migrate(connection: sa.Connection) -> int | str | None:
-    """Bring a version 1 store up to date within the transaction of ``connection``; the version it then has."""
+    """Bring a store of an earlier version up to date within the transaction of ``connection``; the version it then has."""
     found = _value(connection, "schema_version")
+    if found not in ("1", "2"):
+        return int(found) if found is not None and found.isdigit() else found
     if found == "1":
         connection.execute(sa.text(f"alter table {trials.name} add column hosts_usd float"))
         connection.execute(sa.text(f"alter table {studies.name} add column claim varchar(32)"))
         connection.execute(sa.update(trials).where(trials.c.told.is_not(None)).values(hosts_usd=0.0))
-        connection.execute(sa.update(meta).where(meta.c.key == "schema_version").values(value=str(VERSION)))
         _put(connection, store_id=fresh_id())
-        return VERSION
-    return int(found) if found is not None and found.isdigit() else found
+    leases.create(connection, checkfirst=True)
+    connection.execute(sa.update(meta).where(meta.c.key == "schema_version").values(value=str(VERSION)))
+    return VERSION
 
 
 def is_current(connection: sa.Connection) -> bool:

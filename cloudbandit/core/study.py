@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 from collections.abc import Callable, Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
@@ -145,18 +146,19 @@ class Study:
             self._record = self._store.open(self._name, identity, self._spec, where_known)
         pool = self._pool or Serial()
         try:
-            return Loop(
-                self.problem,
-                self.objective,
-                self._optimizer,
-                self.budget,
-                pool,
-                self._record,
-                self._stop,
-                self._wait_s,
-                self._on_trial,
-                self._enqueue,
-            ).run()
+            with getattr(self.objective, "attended", contextlib.nullcontext)():
+                return Loop(
+                    self.problem,
+                    self.objective,
+                    self._optimizer,
+                    self.budget,
+                    pool,
+                    self._record,
+                    self._stop,
+                    self._wait_s,
+                    self._on_trial,
+                    self._enqueue,
+                ).run()
         finally:
             if self._pool is None:
                 pool.close()

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import re
 from collections.abc import Mapping
 from pathlib import Path
@@ -30,9 +31,29 @@ def folder_or_name(model: str) -> str:
     return model
 
 
+TOKEN = "HF_TOKEN"
+
+
+def prepare(host: Host, model: str) -> str:
+    """A folder is put on a host that is another machine; a hub's name is fetched there, by the engine.
+
+    Raises:
+        OSError: the machine's disk is too small for it.
+    """
+    found = folder_or_name(model)
+    if not (getattr(host, "elsewhere", False) and Path(found).is_absolute()):
+        return found
+    host.put(Path(found), "model")
+    return str(host.path("model"))
+
+
 def environment(model: str) -> Mapping[str, str]:
-    """Nothing is fetched for a model that lies in a folder."""
-    return OFFLINE if Path(model).is_absolute() else {}
+    """Nothing is fetched for a model that lies in a folder. For another the user's token goes along, in the environment of the
+    engine alone."""
+    if Path(model).is_absolute():
+        return OFFLINE
+    token = os.environ.get(TOKEN, "")
+    return {TOKEN: token} if token else {}
 
 
 def version(host: Host, argv: list[str], cure: str) -> str:

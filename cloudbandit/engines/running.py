@@ -41,6 +41,7 @@ class StartFailed(CloudBanditError):
 class Running:
     """An engine that is ready.
 
+    ``url``: where this process reaches it, through a tunnel where the host is another machine: for health checks alone.
     ``listens``: whether it was seen to listen on its port itself; false where that cannot be told.
     """
 
@@ -51,6 +52,11 @@ class Running:
     host: Host
     port: int
     listens: bool = False
+
+    @property
+    def url_on_host(self) -> str:
+        """Where programs on the host reach it: the load is sent from there, so that no tunnel is measured."""
+        return f"http://127.0.0.1:{self.port}"
 
     def tail(self) -> str:
         return telling(self.process.tail(_LOOKED_AT))

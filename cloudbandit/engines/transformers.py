@@ -42,6 +42,9 @@ class Transformers(Engine):
     def find(self, model: str) -> str:
         return hugging_face.folder_or_name(model)
 
+    def prepare(self, host: Host, model: str) -> str:
+        return hugging_face.prepare(host, model)
+
     def argv(self, host: Host, config: Config, port: int, model: str) -> list[str]:
         out = [self.program, "serve", model, "--host", "127.0.0.1", "--port", str(port), "--device", self.device]
         out.append("--continuous-batching")

@@ -83,6 +83,9 @@ class VLLM(Engine):
     def find(self, model: str) -> str:
         return hugging_face.folder_or_name(model)
 
+    def prepare(self, host: Host, model: str) -> str:
+        return hugging_face.prepare(host, model)
+
     def argv(self, host: Host, config: Config, port: int, model: str) -> list[str]:
         out = [self.program, "serve", model, "--served-model-name", model]
         out += ["--host", "127.0.0.1", "--port", str(port)]

@@ -6,16 +6,27 @@ import contextlib
 import errno
 import secrets
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 
 from cloudbandit.catalogue.facts import facts as facts_of
-from cloudbandit.core.errors import NoCapacity, SpaceError, UsageError
+from cloudbandit.core.errors import (
+    HostInterrupted,
+    HostLost,
+    LeaseStuck,
+    NoCapacity,
+    OfferBarred,
+    ProviderError,
+    SpaceError,
+    UsageError,
+)
+from cloudbandit.core.leases import LeaseBook, LeaseState, MemoryBook
 from cloudbandit.core.offer import Offer
 from cloudbandit.core.protocols import Provider, Quote, Run
 from cloudbandit.core.space import Domain
 from cloudbandit.core.trial import Candidate, Config, Result, Status, Trial
 from cloudbandit.engines.engine import Engine
+from cloudbandit.live.giving_back import Clock, give_back
 from cloudbandit.live.lease import Lease, lease_key
 from cloudbandit.live.trial import STOP_S, Benchmark, measure
 
@@ -34,6 +45,8 @@ class LiveObjective:
         store_id: of the `cloudbandit.Store` that keeps the trials; it makes the keys of leases unique. By default a fresh one.
         needs: metrics that the goal aims at: a trial that ran without measuring one (every request after the warm-up timed out)
             is a failed one, ``not_measured``. None: the goal is not known here; then a trial none of whose requests counted is.
+        book: where leases are written down; by default a ledger that ends with this process.
+        clock: for tests.
         trust: start also what the engine's known constraints rule out (to record how it fails).
 
     Raises:
@@ -47,7 +60,11 @@ class LiveObjective:
     store_id: str = field(default_factory=lambda: secrets.token_hex(4))
     trust: bool = False
     needs: Sequence[str] | None = None
+    book: LeaseBook = field(default_factory=MemoryBook)
+    clock: Clock = field(default_factory=lambda: time)
     _offers: dict[tuple[str, ...], tuple[Provider, Offer]] = field(init=False, repr=False)
+    _barred: dict[tuple[str, ...], OfferBarred] = field(init=False, repr=False, default_factory=dict)
+    _stuck: list[LeaseStuck] = field(init=False, repr=False, default_factory=list)
 
     def __post_init__(self) -> None:
         self._offers = {}
@@ -88,7 +105,13 @@ class LiveObjective:
         return facts_of(self.offer(candidate))
 
     def quote(self, candidate: Candidate) -> Quote:
-        """What the provider may bill for the longest that a trial may take, boot included."""
+        """What the provider may bill for the longest that a trial may take, boot included.
+
+        Raises:
+            LeaseStuck: an earlier lease may still cost money: nothing more is launched.
+        """
+        if self._stuck:
+            raise self._stuck[0]
         provider, offer = self._offers[candidate.arm]
         seconds = self._longest_s(provider)
         return Quote(provider.quote(offer, seconds), seconds)
@@ -103,25 +126,84 @@ class LiveObjective:
         why = None if self.trust else self.engine.why_not(config) or self._too_small(offer, config)
         if why is not None:
             return Result(Status.FAILED, reason="known_constraint", error=why)
-        key = lease_key(self.store_id, self.run, offer, trial.number)
-        lease = Lease(provider, offer, self.run, key, self._longest_s(provider))
-        began = time.monotonic()
+        barred = self._barred.get(trial.candidate.arm)
+        if barred is not None:
+            return Result(Status.UNAVAILABLE, reason=barred.code, error=f"{barred} (not asked again in this study)")
+        lease = self._lease(trial, provider, offer)
+        began = self.clock.monotonic()
         try:
             with lease.host() as host:
                 result = measure(host, self.engine, self.benchmark, trial, run)
+                if result.reason == HostLost.CODE and getattr(provider, "interrupted", lambda _: False)(lease.key):
+                    result = replace(result, status=Status.INTERRUPTED, reason=HostInterrupted.CODE)
         except NoCapacity as none:
-            result = Result(Status.UNAVAILABLE, reason=none.code, error=str(none))
+            if isinstance(none, OfferBarred):
+                self._barred[trial.candidate.arm] = none
+            status = Status.INTERRUPTED if isinstance(none, HostInterrupted) else Status.UNAVAILABLE
+            result = Result(status, reason=none.code, error=str(none))
         except OSError as error:
             if error.errno != errno.ENOSPC:
                 raise
             result = Result(Status.UNAVAILABLE, reason="disk_full", error=str(error))
+        finally:
+            if lease.stuck is not None:
+                self._stuck.append(lease.stuck)
         result = replace(result, metrics={**result.metrics, **self._of_machine(offer, config, result)})
         return replace(
             self._judgeable(result),
             spent_usd=lease.trial_usd,
             hosts_usd=lease.hosts_usd,
-            seconds=time.monotonic() - began,
+            seconds=self.clock.monotonic() - began,
         )
+
+    def _lease(self, trial: Trial, provider: Provider, offer: Offer) -> Lease:
+        key = lease_key(self.store_id, self.run, offer, trial.number)
+        seconds = self._longest_s(provider)
+        hold_usd = provider.quote(offer, seconds)
+        arm = trial.candidate.arm[0]
+        return Lease(provider, offer, self.run, key, seconds, self.book, arm, hold_usd, self.clock)
+
+    @contextlib.contextmanager
+    def attended(self) -> Iterator[None]:
+        """While a study has claimed its store: what an earlier run left is given back before the first trial, what this one left
+        at the end, however it ends.
+
+        Raises:
+            LeaseStuck: something does not go.
+        """
+        self.clear()
+        try:
+            yield
+        except BaseException as error:
+            try:
+                self.clear()
+            except ProviderError as stuck:
+                error.add_note(str(stuck))
+            raise
+        self.clear()
+
+    def clear(self) -> None:
+        """Give back every lease of this run that was not seen gone.
+
+        Raises:
+            LeaseStuck: one does not go; the others were told to all the same.
+        """
+        self._stuck.clear()
+        for row in self.book.standing(self.run):
+            provider = self.by_arm.get(row.arm)
+            try:
+                if provider is None:
+                    raise LeaseStuck("stuck", f"{row.key} was rented of {row.arm!r}, which this study does not have")
+                believed_from = self.clock.monotonic() + provider.lag_s
+                give_back(provider, row.key, believed_from=believed_from, clock=self.clock)
+            except LeaseStuck as stuck:
+                self.book.mark(row.key, LeaseState.STUCK, why=str(stuck))
+                self._stuck.append(stuck)
+            else:
+                self.book.mark(row.key, LeaseState.GONE)
+        if self._stuck:
+            cure = f"cloudbandit reap --run {self.run} --provider … until it exits with 0, or the provider's console"
+            raise LeaseStuck("stuck", f"{'; '.join(map(str, self._stuck))}. It may cost money. Cure: {cure}")
 
     def _judgeable(self, result: Result) -> Result:
         """A trial that ran, and did not measure what it was for, failed."""

@@ -38,6 +38,7 @@ class StudySection(Section):
     stop: Literal["profit"] | None = None
     production_runs: Amount | None = None
     production_hours: Amount | None = None
+    parallel: Count = 1
     store: Text | None = None
     keep_records: Text | None = None
 

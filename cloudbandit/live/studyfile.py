@@ -6,7 +6,6 @@ The parsed file is plain data and goes into the store, so that a study can be co
 from __future__ import annotations
 
 import json
-import secrets
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -21,7 +20,7 @@ from cloudbandit.core.goal import MAX_FAILURE_RATE, SLO, Goal, SLOGoal
 from cloudbandit.core.known import Estimate
 from cloudbandit.core.metrics import resolve_metric
 from cloudbandit.core.outputs import check_folder
-from cloudbandit.core.pools import Serial
+from cloudbandit.core.pools import Serial, Threads
 from cloudbandit.core.profit import Profit, rule
 from cloudbandit.core.report import Report
 from cloudbandit.core.schema import convert, parse
@@ -33,7 +32,7 @@ from cloudbandit.engines.registry import ENGINES
 from cloudbandit.live.estimates import serving
 from cloudbandit.live.memory import remember
 from cloudbandit.live.objective import LiveObjective
-from cloudbandit.live.providing import made_providers
+from cloudbandit.live.providing import made_providers, named_providers
 from cloudbandit.live.sections import EngineSection, LoadSection, StudyFile, StudySection, WorkloadSection
 from cloudbandit.live.trial import METRICS, Benchmark, Load
 from cloudbandit.loadgen.workloads import Closed, Empirical, Fixed, LogNormal, Open, Trace, Workload
@@ -105,6 +104,12 @@ class LiveStudy:
         needs = () if isinstance(goal, FleetGoal) else goal.metrics
         objective = LiveObjective(made_providers(file), _engine(file.engine), benchmark, run=study.name, needs=needs)
         objective.domain()
+        here = [arm for arm, one in objective.by_arm.items() if not getattr(one, "elsewhere", False)]
+        if study.parallel > 1 and here:
+            raise UsageError(
+                f"study.parallel is {study.parallel}, and trials of {', '.join(here)} run on this machine, where they would "
+                "measure one another. Cure: parallel = 1"
+            )
         made = cls(spec, objective, goal, study.optimizer, budget, study.seed, stop)
         made.estimates()
         return made
@@ -120,6 +125,11 @@ class LiveStudy:
             UsageError: the study has nothing that it could predict; see `cloudbandit.live.estimates.serving`.
         """
         return {name: serving(self.objective) for name in self.spec["study"].get("estimates", ())}
+
+    @property
+    def elsewhere(self) -> bool:
+        """Whether no trial runs on this machine."""
+        return all(getattr(provider, "elsewhere", False) for provider in self.objective.by_arm.values())
 
     def engine_version(self) -> str:
         """What is installed where trials will run, as far as that can be asked free of charge; else empty. What would stop every
@@ -145,8 +155,10 @@ class LiveStudy:
         """Run, or go on where the store says it stopped."""
         if self.objective.benchmark.keep is not None:
             check_folder(self.objective.benchmark.keep, "study.keep_records")
-        self.objective.store_id = secrets.token_hex(4) if store is None else store.id
-        pool = Serial()
+        if store is not None:
+            self.objective.store_id, self.objective.book = store.id, store.leases
+        parallel = int(self.spec["study"].get("parallel", 1))
+        pool = Serial() if parallel == 1 else Threads(parallel)
         try:
             itself = None if store is None else (store.url, self.name)
             history = remember(self.spec["study"].get("history", ()), self.goal, study=itself)
@@ -182,7 +194,7 @@ def _sections(spec: Mapping[str, Any]) -> dict[str, Any]:
 
 def _stable(spec: Mapping[str, Any]) -> str:
     """What makes two runs the same study: everything but how long it may go on, and where it is kept."""
-    loose = {"trials", "usd", "seconds", "store", "keep_records", "wait_s"}
+    loose = {"trials", "usd", "seconds", "store", "keep_records", "wait_s", "parallel"}
     sections = {s: dict(c) for s, c in _sections(spec).items()}
     default = ("max_failure_rate", MAX_FAILURE_RATE)  # written out or not, the study is the same
     sections["study"] = {k: v for k, v in sections["study"].items() if k not in loose and (k, v) != default}
@@ -231,6 +243,11 @@ def _goal(study: StudySection, loads: Sequence[Load], request_slos: Sequence[str
 
 def _several(names: str | list[str] | None) -> tuple[str, ...]:
     return (names,) if isinstance(names, str) else tuple(names or ())
+
+
+def providers_of(spec: Mapping[str, Any]) -> dict[str, tuple[str, dict[str, Any]]]:
+    """See `cloudbandit.live.providing.named_providers`."""
+    return named_providers(convert(_sections(spec), StudyFile, "the study", UsageError))
 
 
 def _engine(section: EngineSection) -> Engine:

@@ -19,7 +19,7 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, TypeVar
 
-from cloudbandit.core.errors import UsageError
+from cloudbandit.core.errors import HostInterrupted, HostLost, UsageError
 from cloudbandit.core.goal import SLO
 from cloudbandit.core.metrics import names
 from cloudbandit.core.protocols import Host, Run
@@ -175,6 +175,9 @@ class _Measurement:
             return self.ended(failed.reason, f"{failed}\n{failed.log}")
         except _Failed as failed:
             return self.ended(failed.reason, f"{failed}\n{log}")
+        except HostLost as lost:  # not the config's doing; what was measured is kept
+            status = Status.INTERRUPTED if isinstance(lost, HostInterrupted) else Status.UNAVAILABLE
+            return self.outcome(status, lost.code, str(lost))
 
     def ended(self, reason: str, error: str) -> Result:
         """Badly. What failed once the study wanted its host back says nothing of the config."""
@@ -261,7 +264,7 @@ class _Measurement:
         made = plan(
             workload,
             load,
-            url=engine.url,
+            url=engine.url_on_host,
             model=engine.model,
             seed=seed,
             requests=n,

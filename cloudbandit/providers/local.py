@@ -13,23 +13,22 @@ import socket
 import subprocess
 import sys
 import tempfile
-import time
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
 from pathlib import Path
 from typing import BinaryIO
 
 from cloudbandit.core.errors import HostLost, UsageError
-from cloudbandit.core.offer import Bill, Offer, Tariff
+from cloudbandit.core.offer import Offer
 from cloudbandit.core.protocols import Finished
+from cloudbandit.core.rented import Receipt
 from cloudbandit.providers import guard
+from cloudbandit.providers.standing import StandingMachines
 
 _GUARD = Path(guard.__file__)
 _TAIL_BYTES = 200_000
 _LARGE_BYTES, _COPIED_BYTES = 64 * 2**20, 16 * 2**20
 _RUN_GRACE_S = 1.0  # of a program that is run to its end, and took too long
 _GUARD_S, _KILL_S = guard.KILL_S + 0.5, 1.0  # a guard that is not done so long after the grace is killed
-_TARIFF = Tariff(granularity_s=0.0)
 _PREFIX, _OWNED = "cloudbandit-", ".owned"
 
 
@@ -198,7 +197,13 @@ class LocalHost:
         return process
 
     def put(self, local: Path, remote: str) -> None:
-        """Copies; a large file is linked where the disk allows, since a model of many GB is put for every trial."""
+        """Copies a file or a folder; a large file is linked where the disk allows, since a model of many GB is put for every
+        trial."""
+        if local.is_dir():
+            self.path(remote).mkdir(parents=True, exist_ok=True)
+            for entry in sorted(local.iterdir()):
+                self.put(entry, f"{remote}/{entry.name}")
+            return
         self._check_open()
         target = self.path(remote)
         target.parent.mkdir(parents=True, exist_ok=True)
@@ -240,7 +245,7 @@ class LocalHost:
             self._lock = None
 
 
-class LocalProvider:
+class LocalProvider(StandingMachines[LocalHost]):
     """This machine, as one offer, billed by the time that its hosts are up.
 
     Args:
@@ -257,8 +262,8 @@ class LocalProvider:
         number = isinstance(usd_per_h, int | float) and not isinstance(usd_per_h, bool)
         if not (number and math.isfinite(usd_per_h) and usd_per_h > 0):
             raise UsageError(f"usd_per_h of this machine is {usd_per_h!r}; it must be a finite number > 0")
+        super().__init__()
         self.usd_per_h = float(usd_per_h)
-        self._leases: dict[str, _Lease] = {}
 
     def offers(self) -> list[Offer]:
         """This machine."""
@@ -277,45 +282,19 @@ class LocalProvider:
             )
         ]
 
-    def quote(self, offer: Offer, seconds: float) -> float:
-        """The price for so long."""
-        return _TARIFF.usd(offer.usd_per_h, seconds)
-
     def free_host(self) -> LocalHost:
         """For asking what is installed here."""
         return LocalHost()
 
-    def launch(self, offer: Offer, *, run: str, key: str, expires: float) -> LocalHost:
+    def launch(self, offer: Offer, *, run: str, key: str, expires: float) -> Receipt:
         """A host per key; launching a key again gives the host it already has."""
-        known = self._leases.get(key)
-        if known is None or known.host.closed:
-            known = self._leases[key] = _Lease(LocalHost(expires=expires), run, offer.usd_per_h, time.monotonic())
-        return known.host
+        if self.held(key) is None:
+            self.hold(key, LocalHost(expires=expires), run, offer, expires)
+        return Receipt(key)
 
-    def destroy(self, key: str) -> None:
-        """Idempotent."""
-        lease = self._leases.get(key)
-        if lease is not None and lease.until is None:
-            lease.host.close()
-            lease.until = time.monotonic()
-
-    def bill(self, key: str) -> Bill:
-        """The price for the time the host was up."""
-        lease = self._leases.get(key)
-        if lease is None:
-            return Bill()
-        seconds = (time.monotonic() if lease.until is None else lease.until) - lease.since
-        return Bill(_TARIFF.usd(lease.usd_per_h, seconds), seconds)
-
-    def hosts(self, run: str) -> list[str]:
-        """Keys of hosts that are up. What another process left is none: its guards ended with it."""
-        return [key for key, lease in self._leases.items() if lease.run == run and not lease.host.closed]
-
-
-@dataclass
-class _Lease:
-    host: LocalHost
-    run: str
-    usd_per_h: float
-    since: float
-    until: float | None = None
+    def connect(self, receipt: Receipt, *, timeout_s: float) -> LocalHost:
+        """The host of that key."""
+        host = self.held(receipt.key)
+        if host is None:
+            raise HostLost(f"nothing is held under {receipt.key}")
+        return host

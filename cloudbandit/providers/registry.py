@@ -2,5 +2,15 @@
 
 from cloudbandit.core.names import Names
 
-PROVIDERS = Names("provider", "cloudbandit.providers", {"local": "cloudbandit.providers.local:LocalProvider"})
+PROVIDERS = Names(
+    "provider",
+    "cloudbandit.providers",
+    {
+        "local": "cloudbandit.providers.local:LocalProvider",
+        "ssh": "cloudbandit.providers.ssh:SSHProvider",
+        "aws": "cloudbandit.providers.aws:AWSProvider",
+        "gcp": "cloudbandit.providers.gcp:GCPProvider",
+        "azure": "cloudbandit.providers.azure:AzureProvider",
+    },
+)
 DEFAULT = "local"

@@ -10,6 +10,7 @@ from typing import Any, ClassVar
 import cloudbandit
 from cloudbandit.core.errors import NoCapacity
 from cloudbandit.core.offer import Bill, Offer, Tariff
+from cloudbandit.core.rented import Fate, Receipt, Rented
 from cloudbandit.engines.engine import Engine
 from cloudbandit.engines.knobs import Knob
 from cloudbandit.providers.local import LocalHost
@@ -28,6 +29,7 @@ class ToyCloud:
 
     name = "toy"
     clock: Any = time
+    lag_s = gone_s = 0.0
 
     def __init__(
         self,
@@ -60,28 +62,32 @@ class ToyCloud:
     def quote(self, offer: Offer, seconds: float) -> float:
         return self.tariff.usd(offer.usd_per_h, max(seconds, self.refusal_s))
 
-    def launch(self, offer: Offer, *, run: str, key: str, expires: float) -> LocalHost:
+    def launch(self, offer: Offer, *, run: str, key: str, expires: float) -> Receipt:
         self.launched.append(key)
         if offer.label in self.no_capacity:
             self.bills[key] = self._bill(offer.usd_per_h, self.refusal_s)
             raise NoCapacity("InsufficientInstanceCapacity", f"there is no {offer.label} now")
         began = self.clock.monotonic()
         self._up[key] = (run, LocalHost(expires=expires), offer.usd_per_h, began)
-        self.clock.sleep(self.boot_s)
-        return self._up[key][1]
+        return Receipt(key)
 
-    def destroy(self, key: str) -> None:
+    def connect(self, receipt: Receipt, *, timeout_s: float) -> LocalHost:
+        self.clock.sleep(self.boot_s)
+        return self._up[receipt.key][1]
+
+    def destroy(self, key: str) -> Fate:
         self.destroyed.append(key)
         if key in self._up:
             _, host, usd_per_h, began = self._up.pop(key)
             host.close()
             self.bills[key] = self._bill(usd_per_h, self.clock.monotonic() - began)
+        return Fate.GONE
 
     def bill(self, key: str) -> Bill:
         return self.bills.get(key, Bill())
 
-    def hosts(self, run: str) -> list[str]:
-        return [key for key, (owner, *_) in self._up.items() if owner == run]
+    def rented(self, run: str | None = None) -> list[Rented]:
+        return [Rented(self.name, key, owner) for key, (owner, *_) in self._up.items() if run in (None, owner)]
 
     def _bill(self, usd_per_h: float, seconds: float) -> Bill:
         return Bill(self.tariff.usd(usd_per_h, seconds), seconds)
