@@ -40,7 +40,7 @@ $(VENV)/.test: $(VENV)/.made pyproject.toml constraints.txt
 
 demo: $(VENV)/.demo
 	@$(BIN)/cloudbandit replay llm-serving --workload "llama-3.1-70b|chat|2000tok|spot" --minimize usd_per_h \
-	  --slo "ttft_ms<=1000" --slo "tpot_ms<=50" --budget 66 --seed 0 --plot demo.png
+	  --slo "ttft_ms<=1000" --slo "tpot_ms<=50" --budget 22 --seed 0 --plot demo.png
 
 test: check unit slow
 	@echo "all tests passed"

@@ -37,7 +37,7 @@ def main():
     parser.add_argument("--seeds", type=int, default=10)
     parser.add_argument("--json", action="store_true")
     args = parser.parse_args()
-    tests, recommender = llm_pilot(), Recommender()
+    tests, recommender = llm_pilot(), Recommender(engine="tgis")
     found = {}
     for model in tests.names:
         objective = RecordedSweeps(tests.of(model), paper_offers())

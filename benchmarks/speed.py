@@ -185,7 +185,7 @@ def whole_studies():
     """Wall seconds of one replayed study of 33 trials, by optimizer: suggestions and everything around them."""
     task = Task(load_table("llm-serving"), "llama-3.1-70b|chat|2000tok|spot", "usd_per_h")
     out = {}
-    for name in ("random", "rbf", "gp", "gp-ard", "cloudbandit:gp-ard", "optuna", "hyperopt", "smac", "skopt"):
+    for name in ("random", "rbf", "gp", "gp-ard", "joint", "cloudbandit:gp-ard", "optuna", "hyperopt", "smac", "skopt"):
         replay(task, name, 5)  # imports
         began = time.perf_counter()
         replay(task, name, 33)
@@ -220,6 +220,8 @@ def main():
         rows["gp, 10,000 candidates"] = ours("gp", large, told_large, repeats)
         rows["gp-ard, 88 candidates"] = ours("gp-ard", small, told, repeats)
         rows["gp-ard, 10,000 candidates"] = ours("gp-ard", large, told_large, repeats)
+        rows["joint, 88 candidates"] = ours("joint", small, told, repeats)
+        rows["joint, 10,000 candidates"] = ours("joint", large, told_large, repeats)
         for label, function in (
             ("scikit-optimize GP", skopt_gp),
             ("SMAC GP (black-box facade)", smac_gp),

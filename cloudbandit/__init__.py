@@ -25,12 +25,14 @@ _WHERE = {
     "Listing": "core.listing",
     "Offer": "core.offer",
     "Threads": "core.pools",
+    "Profit": "core.profit",
     "Objective": "core.protocols",
     "Optimizer": "core.protocols",
     "Problem": "core.protocols",
     "Quote": "core.protocols",
     "Report": "core.report",
     "Domain": "core.space",
+    "Belief": "core.stop",
     "Store": "core.store",
     "Study": "core.study",
     "Candidate": "core.trial",
@@ -69,6 +71,7 @@ _WHERE = {
     "Transformers": "engines.transformers",
     "VLLM": "engines.vllm",
     "tune_capacity": "live.capacity",
+    "remember": "live.memory",
     "LiveObjective": "live.objective",
     "Benchmark": "live.trial",
     "LocalProvider": "providers.local",
@@ -114,12 +117,14 @@ if TYPE_CHECKING:
     from cloudbandit.core.listing import Listing as Listing
     from cloudbandit.core.offer import Offer as Offer
     from cloudbandit.core.pools import Threads as Threads
+    from cloudbandit.core.profit import Profit as Profit
     from cloudbandit.core.protocols import Objective as Objective
     from cloudbandit.core.protocols import Optimizer as Optimizer
     from cloudbandit.core.protocols import Problem as Problem
     from cloudbandit.core.protocols import Quote as Quote
     from cloudbandit.core.report import Report as Report
     from cloudbandit.core.space import Domain as Domain
+    from cloudbandit.core.stop import Belief as Belief
     from cloudbandit.core.store import Store as Store
     from cloudbandit.core.study import Study as Study
     from cloudbandit.core.trial import Candidate as Candidate
@@ -132,6 +137,7 @@ if TYPE_CHECKING:
     from cloudbandit.engines.transformers import Transformers as Transformers
     from cloudbandit.engines.vllm import VLLM as VLLM
     from cloudbandit.live.capacity import tune_capacity as tune_capacity
+    from cloudbandit.live.memory import remember as remember
     from cloudbandit.live.objective import LiveObjective as LiveObjective
     from cloudbandit.live.trial import Benchmark as Benchmark
     from cloudbandit.objectives.estimated import Estimated as Estimated

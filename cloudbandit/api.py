@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 import math
 import tempfile
 from collections.abc import Callable, Mapping, Sequence
@@ -11,22 +12,26 @@ from typing import TYPE_CHECKING, Any
 
 from cloudbandit.core.budget import Budget
 from cloudbandit.core.errors import UsageError
-from cloudbandit.core.goal import SLO, Goal, SLOGoal, own_sign
-from cloudbandit.core.known import ALL
+from cloudbandit.core.goal import SLO, Goal, SLOGoal, own_sign, turned
+from cloudbandit.core.known import ALL, Estimate, Facts, History, doubts_of_facts, no_facts
 from cloudbandit.core.pools import Serial, Threads
-from cloudbandit.core.protocols import Factory
+from cloudbandit.core.profit import Profit
+from cloudbandit.core.protocols import Factory, Quote
 from cloudbandit.core.ranges import is_ranges
 from cloudbandit.core.report import Report
 from cloudbandit.core.space import Domain
+from cloudbandit.core.stop import Stop
 from cloudbandit.core.store import Store
 from cloudbandit.core.study import Study
 from cloudbandit.core.trial import Candidate, Config, Observation
+from cloudbandit.live.memory import remember
 from cloudbandit.objectives.function import Function, FunctionObjective
 from cloudbandit.optimizers import DEFAULT, INNER
 from cloudbandit.optimizers.registry import make_factory
+from cloudbandit.replay.believers import naming_believers
 from cloudbandit.replay.compare import compare_rows
 from cloudbandit.replay.methods import Optimizers
-from cloudbandit.replay.task import PRODUCTION_RUNS, Aim, turned
+from cloudbandit.replay.task import PRODUCTION_RUNS, Aim
 from cloudbandit.report.picture import Picture
 from cloudbandit.report.progress import progress as follow
 from cloudbandit.tables.recorded import Failures
@@ -34,6 +39,8 @@ from cloudbandit.tables.table import Table
 
 if TYPE_CHECKING:
     import pandas as pd
+
+log = logging.getLogger("cloudbandit")
 
 
 def minimize(
@@ -45,6 +52,11 @@ def minimize(
     goal: Goal | Aim | None = None,
     seed: int = 0,
     workers: int = 1,
+    facts: Facts | None = None,
+    history: Mapping[str, History | Sequence[Observation]] | Sequence[str] | str | None = None,
+    estimates: Mapping[str, Estimate] | None = None,
+    stop: Stop | None = None,
+    quote: Quote | None = None,
     store: Store | str | None = None,
     name: str = "study",
     enqueue: Sequence[Candidate | Config] = (),
@@ -60,11 +72,16 @@ def minimize(
             a list of configs, or parameters as ranges and choices: ``{"x": (0.0, 1.0), "nodes": (2, 8), "lr": (1e-4, 1.0, "log"),
             "disk": ["hdd", "ssd"]}`` (floats, whole numbers, a log scale, choices; see `cloudbandit.core.ranges`).
         budget: an int means evaluations.
-        optimizer: a name (``cloudbandit:gp-ard``, ``gp``, ``random``, …), ``path.py:Class``, or a factory.
+        optimizer: a name (``joint``, ``cloudbandit:gp-ard``, ``random``, …), ``path.py:Class``, or a factory.
         goal: a `Goal`, or the metric to minimise where the function returns several, or some of them: then the report's ``front``
             is the answer.
         seed: determines every choice; the same seed and results, the same study.
         workers: evaluations at a time, in threads.
+        facts: what is known of a candidate free of charge: candidate → numbers and labels, e.g. ``price_usd_per_h``, ``vcpus``.
+        history: earlier studies by name (see `Study`), or stores and tables that hold them (see `remember`).
+        estimates: by name, what claims to predict metrics of a candidate; see `Study`.
+        stop: ends the study before its budget does, e.g. `Profit`.
+        quote: the worst case of one evaluation, where it costs money: held of a budget in USD, and asked for by `Profit`.
         store: a path or URL keeps every evaluation and makes the study resumable.
         name: of the study within its store: another name is another study; the same name goes on where it stopped.
         enqueue: candidates, or bare configs where there is one arm, to try before the optimizer is asked; see `Study`.
@@ -100,7 +117,12 @@ def minimize(
     pool = Threads(workers) if workers > 1 else Serial()
     kept = Store(store) if isinstance(store, str) else store
     try:
-        objective = FunctionObjective(function)
+        objective = FunctionObjective(function, quote=quote, facts=facts or no_facts)
+        for doubt in doubts_of_facts(objective.facts, domain):
+            log.warning("%s", doubt)
+        itself = None if kept is None else (kept.url, name)
+        if history is not None and not isinstance(history, Mapping):
+            history = remember([history] if isinstance(history, str) else history, goal, study=itself)
         identity = {"optimizer": label, **turned(goal)}
         with follow(budget, goal, progress) as show:
 
@@ -109,20 +131,24 @@ def minimize(
                 if on_trial is not None:
                     on_trial(observation)
 
-            study = Study(
-                domain,
-                objective,
-                goal,
-                factory,
-                budget,
-                pool=pool,
-                store=kept,
-                name=name,
-                seed=seed,
-                identity=identity,
-                on_trial=after,
-                enqueue=first,
-            )
+            with naming_believers():
+                study = Study(
+                    domain,
+                    objective,
+                    goal,
+                    factory,
+                    budget,
+                    pool=pool,
+                    store=kept,
+                    name=name,
+                    seed=seed,
+                    identity=identity,
+                    history=history,
+                    estimates=estimates,
+                    stop=stop,
+                    on_trial=after,
+                    enqueue=first,
+                )
             return study.run()
     finally:
         pool.close()
@@ -147,6 +173,8 @@ def compare(
     checkpoint: Path | str | None = None,
     baseline: str | None = None,
     production_runs: int = PRODUCTION_RUNS,
+    stop: Profit | None = None,
+    lifelong: bool = False,
     on_cell: Callable[[int, int], None] | None = None,
 ) -> pd.DataFrame:
     """Optimizers side by side on the workloads of a recorded table, every trial looked up.
@@ -170,6 +198,9 @@ def compare(
             given by name or ``path.py:Class``.
         baseline: the label of the optimizer that differences are taken to; the first by default.
         production_runs: N of the savings.
+        stop: ends a study before its budget does, e.g. ``Profit(64)``; for optimizers that say what they believe.
+        lifelong: seeds are orders of the workloads, and each search is told what earlier ones of its optimizer and order paid
+            for, the first of them nothing; rows are `cloudbandit.replay.lifelong.LifelongRow`.
         on_cell: told (cells done, cells in all), e.g. for a progress bar.
 
     Returns:
@@ -206,6 +237,8 @@ def compare(
         checkpoint=None if checkpoint is None else Path(checkpoint),
         baseline=baseline,
         production_runs=production_runs,
+        stop=stop,
+        lifelong=lifelong,
         on_cell=on_cell,
         on_left_out=left_out.__setitem__,
     )

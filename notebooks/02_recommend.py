@@ -7,8 +7,8 @@
 # %% [markdown]
 # # Hardware for an LLM nobody has measured
 #
-# A recommender that learned from other LLMs' load tests says which machines serve a model within its SLOs, at what bill, and
-# which load test would help most. (Extra `recommend`.)
+# A recommender that learned from other LLMs' load tests (LLM-Pilot's, TGIS in 2023) says which machines serve a model within its
+# SLOs, at what bill, and which load test would help most. (Extra `recommend`.)
 
 # %%
 from cloudbandit import Recommender, llm_pilot, paper_offers
@@ -21,7 +21,7 @@ print(f"{len(tests.tests)} load tests of {', '.join(tests.names)}")
 
 # %%
 slos = ["nttft_ms<=100", "itl_ms<=60"]
-advisor = Recommender().advise("llama-13b", paper_offers(), slos, users=200, unseen=True)
+advisor = Recommender(engine="tgis").advise("llama-13b", paper_offers(), slos, users=200, unseen=True)
 before = advisor.recommend()
 print(before.best.offer.name, f"{before.best.replicas} replicas, {before.best.usd_per_h:.2f} USD/h")
 
@@ -45,6 +45,6 @@ print(after.best.offer.name, f"{after.best.replicas} replicas, {after.best.usd_p
 # What a study of everything would have said.
 
 # %%
-known = Recommender().advise("llama-13b", paper_offers(), slos, users=200, only_measured=True).recommend()
+known = Recommender(engine="tgis").advise("llama-13b", paper_offers(), slos, users=200, only_measured=True).recommend()
 print(known.best.offer.name, f"{known.best.replicas} replicas, {known.best.usd_per_h:.2f} USD/h")
 assert after.best.usd_per_h <= 1.1 * known.best.usd_per_h, "three sweeps of fourteen come within a tenth of it"

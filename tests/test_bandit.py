@@ -38,6 +38,7 @@ def test_three_arms_cost_eleven():
     assert [r.evaluations for r in rounds_for(3, 1, 2.0)] == [3, 4, 4]
 
 
+@pytest.mark.slow
 @given(st.integers(1, 6), st.integers(0, 200), st.sampled_from([1.0, 1.5, 2.0, 3.0]))
 def test_a_budget_is_used_up_exactly(k, extra, growth):
     budget = k + extra

@@ -16,6 +16,7 @@ from cloudbandit.live.objective import LiveObjective
 from cloudbandit.objectives.estimated import Estimated
 from cloudbandit.recommend import llm_pilot, paper_offers
 from cloudbandit.recommend.advisor import Advisor
+from cloudbandit.recommend.source import LoadTestSource
 from cloudbandit.recommend.study import RecordedSweeps, estimated_curves
 from cloudbandit.surrogate.model import Surrogate
 
@@ -86,7 +87,7 @@ def test_the_surrogate_is_an_objective_too():
     tests = llm_pilot()
     curves = RecordedSweeps(tests.of("llama-13b"), paper_offers())
     advisor = Advisor(
-        Surrogate(tests.without("llama-13b")),
+        LoadTestSource(Surrogate(tests.without("llama-13b"))),
         tests.models["llama-13b"],
         curves.offers.values(),
         ["nttft_ms<=100", "itl_ms<=50"],

@@ -58,6 +58,7 @@ def test_replay_json(json_of):
         "random_feasible_regret_percent",
         "max_failure_rate",
         "spent_usd",
+        "believed",
         "stop_reason",
     ]
     assert (found["table"], found["budget"], found["evaluations"]) == ("llm-serving", 11, 11)
@@ -70,7 +71,7 @@ def test_replay_json(json_of):
 
 
 def test_replay_for_people(run):
-    code, out, err = run(*DEMO, "--budget", 22)
+    code, out, err = run(*DEMO, "--budget", 22, "--optimizer", "cloudbandit:gp-ard")
     assert code == 0
     for word in (
         "recommended",
@@ -104,6 +105,7 @@ def test_a_front_in_json_and_for_people(json_of, run, tmp_path):
         "hypervolume_share",
         "max_failure_rate",
         "spent_usd",
+        "believed",
         "stop_reason",
     ]
     assert 0 < found["hypervolume_share"] <= 1
@@ -231,14 +233,14 @@ def test_unknown_names_are_exit_2(run, change, message):
     ("more", "message"),
     [
         (["--optimizer", "gpp"], "unknown optimizer 'gpp'"),
-        (["--budget", "2"], "fewer than the 3 arms"),
+        (["--budget", "2", "--optimizer", "cloudbandit:gp-ard"], "fewer than the 3 arms"),
         (["--budget", "0"], "budget of trials must be"),
         (["--seed", "-1"], "seed must be an int"),
         (["--failures", "lenient"], "unknown failure policy 'lenient'; known: recorded, strict"),
         (["--workers", "0"], "at least one worker"),
         (["--optimizer", "nowhere.py:Thing"], "does not exist"),
         (["--plot", "/nowhere/at/all.png", "--budget", "11"], "cannot be written"),
-        (["--facts", "price"], "unknown fact 'price'; known: price_usd_per_h"),
+        (["--facts", "price"], "unknown fact 'price'; known: accelerator"),
         (["--facts", "none", "--optimizer", "price-order"], "needs the fact price_usd_per_h"),
         (
             ["--minimize", "usd_per_h,ttft_ms,tpot_ms", "--plot", "x.png"],
@@ -294,6 +296,7 @@ def test_compare_json_is_the_same_whatever_the_jobs(json_of):
         "mean_rank",
         "difference_percent",
         "difference_ci95",
+        "mean_evaluations",
         "learns_from",
     ]
     two = json_of(*arguments, "--jobs", 2)
@@ -372,6 +375,7 @@ def test_table_commands(json_of, run):
         "failures",
         "missing",
         "metrics",
+        "facts",
         "warnings",
     }
     names = {t["name"]: t["kind"] for t in json_of("table", "list")["tables"]}
@@ -442,7 +446,8 @@ def test_store_resume_show(json_of, run, tmp_path):
     assert shown["in_flight"] == []
     code, out, _ = run("show", "--store", store)
     assert code == 0
-    assert "11 run, 3 failed (out_of_memory)" in out
+    failed = sum(t["status"] == "failed" for t in shown["trials"])
+    assert f"11 run, {failed} failed (out_of_memory)" in out
     assert "usd_per_" in out
     assert "ttft_ms" in out, "the SLO's metric is shown"
     chosen = run("show", "--store", store, "--metrics", "tpot_ms")[1]

@@ -11,6 +11,7 @@ import pytest
 from cloudbandit import load_table
 from cloudbandit.core.errors import TableError, UnknownNameError, UsageError
 from cloudbandit.optimizers.registry import all_names
+from cloudbandit.replay.cells import Cell
 from cloudbandit.replay.compare import compare_rows
 from cloudbandit.replay.statistics import bootstrap_ci95, critical_difference, mean_ranks, paired_ci95
 from cloudbandit.replay.task import Task, replay
@@ -101,10 +102,8 @@ def test_a_checkpoint_is_not_computed_again_and_a_broken_line_is(tmp_path, monke
     lines = path.read_text().splitlines()
     assert len(lines) == 8
     ran = []
-    import cloudbandit.replay.compare as module
-
-    original = module.run_cell
-    monkeypatch.setattr(module, "run_cell", lambda cell, table: ran.append(cell.method) or original(cell, table))
+    original = Cell.run
+    monkeypatch.setattr(Cell, "run", lambda cell, table: ran.append(cell.method) or original(cell, table))
     assert figures(compare_rows(*arguments, checkpoint=path)) == first
     assert ran == []
     path.write_text("\n".join(lines[:5]) + "\n" + lines[5][:30])  # a crash in the middle of a line
@@ -118,6 +117,7 @@ def test_a_checkpoint_is_not_computed_again_and_a_broken_line_is(tmp_path, monke
         compare_rows(*arguments, checkpoint=path)
 
 
+@pytest.mark.slow
 def test_processes_give_the_same_figures(tmp_path):
     arguments = (make_table(tmp_path / "t"), "runtime_s", ["random", "gp", "portfolio"], [5], 2)
     assert figures(compare_rows(*arguments)) == figures(compare_rows(*arguments, jobs=2))

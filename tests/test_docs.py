@@ -81,7 +81,8 @@ ONLY_PARSED = {
     "resume --store openvino-chat.db": "an engine's store",
     "compare my-table": "that table is exported from an engine's store",
     "predict": "configs and points of the reader's own; tests/test_serving.py asks such questions",
-    "recommend": "training takes long; the same question is asked below, in Python",
+    "plan": "a minute of solving; tests/test_plan_cli.py runs such files",
+    "recommend": "a model of the reader's own; the same question is asked below, in Python",
 }
 
 
@@ -196,6 +197,7 @@ runs = pd.DataFrame({"job": ["j"] * 6, "provider": list("aaabbb"), "nodes": [1, 
 runs["cost_usd"] = [3.0, 2.0, 4.0, 5.0, 6.0, 7.0]
 """,
     "optimizers.md": "",
+    "plan.md": "",
     "predict.md": "import pathlib; pathlib.Path('config.json').write_text(CONFIG)",
     "points.md": "from cloudbandit import silicon_points, write_points; write_points(silicon_points()[::200], 'points.csv')",
     "studies.md": """
@@ -212,7 +214,7 @@ from cloudbandit import read_measurements
 Path("llama-3.1-8b").mkdir()
 Path("llama-3.1-8b/config.json").write_text(CONFIG)
 def run_load_test(profile, loads):
-    rows = [f"{profile.gpu.part},{profile.gpus},{u},{0.5 + u / 40},{15 + u},0,{40 * u}" for u in loads]
+    rows = [f"{profile.gpu.part},{profile.gpus},{u},{20 + u},{40 + 2 * u},{5 + u / 10},{40 * u}" for u in loads]
     Path("tests.csv").write_text(HEAD + "\\n" + "\\n".join(rows) + "\\n")
     return read_measurements("tests.csv", "llama-3.1-8b")
 """,
@@ -328,18 +330,20 @@ def test_the_load_tests_of_the_page_are_read(tmp_path):
 
     (tmp_path / "load-tests.csv").write_text(measurements_of_the_page())
     found = read_measurements(tmp_path / "load-tests.csv", "llama-3.1-8b")
-    assert [(t.profile.gpu.part, t.users) for t in found] == [("L40S-48GB", 1), ("L40S-48GB", 8)]
+    assert [(t.profile.gpu.part, t.users) for t in found] == [("H100-SXM5-80GB", u) for u in (1, 64, 128)]
 
 
 def test_the_manifests_of_the_page_are_read(tmp_path):
     from cloudbandit.tables.manifest import read_manifest
 
-    whole, curves = fenced("tables.md", "toml")
+    whole, catalogue, curves = fenced("tables.md", "toml")
     (tmp_path / "table.toml").write_text(whole)
     manifest = read_manifest(tmp_path / "table.toml")
     assert manifest.load == "users"
     rest = '[params]\nnodes = "int"\n'
     head = '[table]\nfile = "runs.csv"\ncontext = ["workload"]\narm = "provider"\n'
+    (tmp_path / "table.toml").write_text(head + rest + '[metrics]\ncost_usd = "cost"\n' + catalogue)
+    assert read_manifest(tmp_path / "table.toml").catalogue.on == "instance"
     (tmp_path / "table.toml").write_text(head + curves.removeprefix("[table]\n") + rest)
     assert set(read_manifest(tmp_path / "table.toml").metrics) == {"ttft_p95_ms", "failure_rate"}
 
@@ -361,6 +365,22 @@ def test_the_study_files_of_the_page_are_read(number, tmp_path, monkeypatch):
         spec[section] = {**{k: v for k, v in kept.items() if k != "minimize"}, **values}
     study = LiveStudy.of(spec)
     assert study.objective.domain().names
+
+
+def test_the_plan_file_of_the_page_is_read(tmp_path):
+    from cloudbandit.plan.planfile import read_planfile
+
+    (tmp_path / "plan.toml").write_text(fenced("plan.md", "toml")[0])
+    rows = [
+        f"2026-11-{2 + h // 24:02d}T{h % 24:02d}:00Z,{workload},{source},{4 + h % 24}"
+        for h in range(240)
+        for workload in ("chat", "batch")
+        for source in ("us", "eu")
+    ]
+    (tmp_path / "demand.csv").write_text("time,workload,source,load\n" + "\n".join(rows) + "\n")
+    problem = read_planfile(tmp_path / "plan.toml").problem
+    assert len(problem.demand) == 24
+    assert problem.policy.survive == "machine"
 
 
 def test_the_entry_points_of_the_pages_are_groups_that_are_read():

@@ -269,7 +269,7 @@ def test_labels_with_room_stay_where_they_belong():
 def test_the_bill_shows_the_best_choices_and_the_load_that_is_recommended():
     from cloudbandit import Recommender, paper_offers
 
-    advisor = Recommender().advise("llama-13b", paper_offers(), ["nttft_ms<=100", "itl_ms<=60"], users=200)
+    advisor = Recommender(engine="tgis").advise("llama-13b", paper_offers(), ["nttft_ms<=100", "itl_ms<=60"], users=200)
     answer = advisor.recommend()
     panels = bill.shown_slos(answer)
     assert [slo.metric for slo in panels] == ["nttft_p50_ms", "itl_p50_ms"]

@@ -20,6 +20,7 @@ OPTIMIZERS = (
     "gp",
     "gp-ard",
     "gp-lcb",
+    "joint",
     "cloudbandit:random",
     "cloudbandit:gp",
     "cloudbandit:gp-ard",

@@ -179,6 +179,7 @@ def test_a_cancelled_trial_is_given_back():
     assert (result.status, result.reason) == (Status.INTERRUPTED, "cancelled")
 
 
+@pytest.mark.slow
 def test_a_hopeless_trial_is_stopped_with_the_rows_so_far():
     class Hopeless(Unattended):
         def __init__(self, after):

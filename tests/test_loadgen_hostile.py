@@ -435,6 +435,7 @@ def test_an_endless_answer_is_bounded_in_bytes_or_time(start):
     assert record["status"] in ("timeout", "garbage")
 
 
+@pytest.mark.slow
 def test_large_chunks_are_not_held():
     # of a chunk of 100 MB no more is held than one event may take
     answer = client.Answer({"chunk_s": [], "max_tokens": 2})

@@ -140,6 +140,7 @@ def test_the_interpolant_reproduces_a_linear_function():
     np.testing.assert_allclose(_interpolate(x, x @ w + 3, z), z @ w + 3, atol=1e-6)
 
 
+@pytest.mark.slow
 def test_model_based_methods_beat_random_on_a_smooth_problem():
     """On 3 × 49 configs of a bowl, 20 trials, 10 seeds: the mean of the best found."""
     grid = [{"x": i, "y": j} for i, j in itertools.product(range(7), repeat=2)]
@@ -227,6 +228,7 @@ def test_a_model_learns_which_configs_fail():
         assert failed[name] < failed["random-wor"] - 0.1
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("slos", [(), ("ttft_ms<=30",)])
 def test_methods_that_search_a_front_beat_random(slos):
     """3 × 49 configs; what is fast is dear, and the arms pay differently: 20 trials, 5 seeds, the mean hypervolume."""

@@ -39,11 +39,11 @@ from cloudbandit import (
     write_points,
 )
 from cloudbandit.catalogue.gpus import Profile, find_gpu, load_gpus
+from cloudbandit.catalogue.precision import PRECISIONS, find_precision
 from cloudbandit.core.errors import DataError, UnknownNameError, UsageError
 from cloudbandit.core.fleet import SERVING
 from cloudbandit.core.metrics import DICTIONARY, FAILURES, STATISTICS
 from cloudbandit.surrogate.points import OPTIONAL, REQUIRED, users_by_littles_law
-from cloudbandit.surrogate.points_words import PRECISIONS, part_of, precision_name
 from cloudbandit.tables.registry import dataset_path
 
 ROOT = Path(__file__).parent.parent
@@ -164,7 +164,7 @@ def drawn_points(draw):
         draw(words),
         Profile(draw(st.sampled_from(list(load_gpus().values()))), tensor * data),
         draw(words.map(str.lower).filter(lambda w: w == w.lower())),
-        draw(st.sampled_from(PRECISIONS)),
+        draw(st.sampled_from(sorted(PRECISIONS))),
         draw(numbers),
         draw(numbers),
         draw(numbers),
@@ -200,10 +200,10 @@ def test_what_is_written_reads_as_the_same(tmp_path_factory, some):
         (f"{HEAD}\n{ROW.replace(',90,', ',1_0,')}\n", r"ttft_p50_ms is '1_0'"),
         (f"{HEAD}\n{ROW.replace(',2,', ',1.5,')}\n", r"gpus is 1.5; allowed: a whole number ≥ 1"),
         (f"{HEAD}\n{ROW.replace('bf16', 'fp7')}\n", r"line 2: unknown precision 'fp7'.*Did you mean"),
-        (f"{HEAD}\n{ROW.replace('H100-SXM5-80GB', 'H900')}\n", r"line 2: unknown GPU 'H900'.*append a row"),
+        (f"{HEAD}\n{ROW.replace('H100-SXM5-80GB', 'H900')}\n", r"line 2: unknown GPU 'H900'.*write a row"),
         (
             f"{HEAD}\n{ROW.replace('H100-SXM5-80GB', 'a100')}\n",
-            r"A100-PCIe-40GB, A100-SXM4-40GB, .*A100-SXM4-80GB; cure",
+            r"A100-PCIe-40GB, A100-SXM4-40GB, .*A100-SXM4-80GB. Cure: name the part",
         ),
         (f"{HEAD}\n{ROW.replace('mine', '')}\n", r"line 2: model is empty"),
         (f"{HEAD}\n{ROW},7\n", r"line 2 has 11 cells, and there are 10 columns"),
@@ -301,18 +301,18 @@ def test_there_is_nothing_to_write_of_no_points(tmp_path):
     ],
 )
 def test_an_alias_that_leaves_no_doubt_is_a_part(name, part):
-    assert part_of(name, load_gpus()).part == part
+    assert find_gpu(name, strict=True).part == part
 
 
 @pytest.mark.parametrize("name", ["A100", "V100"])
 def test_an_alias_of_two_memories_is_refused_and_llm_pilots_own_stays(name):
     with pytest.raises(UsageError, match="name the part"):
-        part_of(name, load_gpus())
+        find_gpu(name, strict=True)
     assert find_gpu(name).part in {t.gpu.part for t in llm_pilot_points()}
 
 
 def test_precisions_have_other_words():
-    assert [precision_name(w) for w in ("BF16", "half", "fp4", "AWQ")] == ["bf16", "fp16", "nvfp4", "int4"]
+    assert [find_precision(w).name for w in ("BF16", "half", "fp4", "AWQ")] == ["bf16", "fp16", "nvfp4", "int4"]
 
 
 # ── units that do not go together ──

@@ -2,6 +2,7 @@
 
 import json
 import math
+from functools import partial
 
 import numpy as np
 import pytest
@@ -32,13 +33,16 @@ from cloudbandit.recommend import (
     load_gpus,
     paper_offers,
     read_measurements,
-    recommend,
+)
+from cloudbandit.recommend import (
+    recommend as recommend_for,
 )
 from cloudbandit.recommend.decision import Choices, choose, expected_regret, true_costs, utilities, worth_of_measuring
 from cloudbandit.recommend.study import RecordedSweeps, load_tests
 from cloudbandit.surrogate.loads import LOADS, merged, with_stand_ins
 
 PAPER = ["nttft_ms<=100", "itl_ms<=50"]
+recommend = partial(recommend_for, engine="tgis")
 LLAMA = {
     "model_type": "llama",
     "hidden_size": 4096,
@@ -460,7 +464,7 @@ def test_a_measured_ttft_answers_for_itself_on_its_row():
     excl = "ttft_excl_accept_p50_ms"
     kept = {k: rows[1][k] for k in ("itl_p50_ms", "output_tok_per_s", "failure_rate")}
     mine = [LoadTest("llama-13b", a100, 1, {**kept, "ttft_p50_ms": rows[1][excl] + 50.0, excl: rows[1][excl]})]
-    advisor = Recommender().advise("llama-13b", None, ["ttft_ms<=1000"], 1, measurements=mine)
+    advisor = Recommender(engine="tgis").advise("llama-13b", None, ["ttft_ms<=1000"], 1, measurements=mine)
     answer = advisor.recommend()
     by = {r.offer.name: r for r in answer.ranking}
     assert by["1 x A100"].answered_by["ttft_p50_ms"] == "ttft_p50_ms"
@@ -480,7 +484,7 @@ def test_an_slo_on_what_nobody_measured_is_refused():
 
 
 def test_the_advisors_curve_is_what_a_fleet_goal_judges():
-    advisor = Recommender().advise("llama-13b", None, PAPER, 200)
+    advisor = Recommender(engine="tgis").advise("llama-13b", None, PAPER, 200)
     goal = FleetGoal(200, PAPER)
     for r in advisor.recommend().ranking:
         curve = advisor.curve(r.offer)
@@ -525,7 +529,7 @@ def test_wrong_risk_loads_and_workloads_are_refused():
     with pytest.raises(UsageError, match="allowed: median, utility"):
         recommend("llama-13b", slo=PAPER, users=10, risk="bold")
     with pytest.raises(UsageError, match="increasing whole numbers"):
-        Recommender().advise("llama-13b", None, PAPER, 10, loads=(2, 1))
+        Recommender(engine="tgis").advise("llama-13b", None, PAPER, 10, loads=(2, 1))
     with pytest.raises(UsageError, match="at least one input"):
         RequestLengths.fixed(0, 10)
     with pytest.raises(UnknownNameError, match=r"config\.json"):
@@ -533,7 +537,7 @@ def test_wrong_risk_loads_and_workloads_are_refused():
 
 
 def test_new_measurements_win_over_bundled_ones_and_foreign_ones_are_refused():
-    advisor = Recommender().advise("llama-13b", None, ["itl_ms<=50"], 200)
+    advisor = Recommender(engine="tgis").advise("llama-13b", None, ["itl_ms<=50"], 200)
     before = advisor.recommend()
     a100 = next(o for o in paper_offers() if o.name == "1 x A100").profile
     with pytest.raises(DataError, match="the question is about 'llama-13b'"):
@@ -551,7 +555,7 @@ def test_new_measurements_win_over_bundled_ones_and_foreign_ones_are_refused():
 
 
 def test_nothing_is_worth_measuring_once_everything_is_known():
-    advisor = Recommender().advise("llama-13b", None, PAPER, 200)
+    advisor = Recommender(engine="tgis").advise("llama-13b", None, PAPER, 200)
     assert advisor.regret_left == 0
     assert advisor.next_measurement() is None
     with pytest.raises(UsageError, match="allowed: sweep, point"):

@@ -156,7 +156,9 @@ def test_one_model_alone_is_not_enough_to_learn_from():
 
 @pytest.fixture(scope="module")
 def recommender():
-    return Recommender(mean="boosted+extra-trees")  # the Gaussian process has tests of its own; this one is quick
+    return Recommender(
+        mean="boosted+extra-trees", engine="tgis"
+    )  # the Gaussian process has tests of its own; this one is quick
 
 
 @pytest.mark.slow
@@ -313,7 +315,9 @@ def _slos(*slos):
 
 
 def test_cli_answers_a_measured_model_in_json(tmp_path):
-    result = CliRunner().invoke(app, ["recommend", "--model", "llama-13b", "--users", "200", *_slos(*PAPER), "--json"])
+    result = CliRunner().invoke(
+        app, ["recommend", "--model", "llama-13b", "--engine", "tgis", "--users", "200", *_slos(*PAPER), "--json"]
+    )
     assert result.exit_code == 0
     (line,) = result.stdout.strip().splitlines()
     ranking = json.loads(line)["ranking"]
@@ -323,7 +327,7 @@ def test_cli_answers_a_measured_model_in_json(tmp_path):
 
 
 def test_cli_says_what_answered():
-    args = ["recommend", "--model", "llama-13b", "--users", "20"]
+    args = ["recommend", "--model", "llama-13b", "--engine", "tgis", "--users", "20"]
     shown = CliRunner().invoke(app, [*args, *_slos("ttft_ms<=400")], env={"COLUMNS": "250"})
     assert shown.exit_code == 0, shown.output
     assert "answered by" in shown.stdout
@@ -333,7 +337,7 @@ def test_cli_says_what_answered():
 
 def test_cli_ends_with_three_where_nothing_meets_the_slos():
     result = CliRunner().invoke(
-        app, ["recommend", "--model", "llama-13b", "--users", "9", *_slos("itl_ms<=1"), "--json"]
+        app, ["recommend", "--model", "llama-13b", "--engine", "tgis", "--users", "9", *_slos("itl_ms<=1"), "--json"]
     )
     assert result.exit_code == 3
     assert json.loads(result.stdout)["ranking"] == []
@@ -346,7 +350,18 @@ def test_cli_lists_every_region_and_shows_what_is_equal_but_for_it_once(tmp_path
     head = f"provider,region,instance_type,accelerator,accelerators,vcpu,memory_gib,{prices}"
     where = [("a", "r1", 7), ("a", "r2", 7), ("a", "r3", 8), ("b", "r1", 9)]
     table.write_text("\n".join([head, *(f"{p},{r}," + row.format(usd=usd) for p, r, usd in where)]))
-    args = ["recommend", "--model", "llama-13b", "--users", "20", *_slos(*PAPER), "--offers", str(table)]
+    args = [
+        "recommend",
+        "--model",
+        "llama-13b",
+        "--engine",
+        "tgis",
+        "--users",
+        "20",
+        *_slos(*PAPER),
+        "--offers",
+        str(table),
+    ]
     shown = CliRunner().invoke(app, args)
     assert shown.exit_code == 0, shown.output
     assert "r1 +1" in shown.stdout
@@ -369,7 +384,19 @@ def test_cli_answers_a_config_that_is_not_in_the_table_with_a_figure(tmp_path):
     config.write_text(json.dumps({"model_type": "llama", "hidden_size": 4096, "intermediate_size": 14336, "num_hidden_layers": 32,
                                   "num_attention_heads": 32, "num_key_value_heads": 8, "vocab_size": 128256}))  # fmt: skip
     figure = tmp_path / "f.png"
-    args = ["--model", str(config), "--users", "300", *_slos(*PAPER), "--offers", "catalogue", "--provider", "gcp"]
+    args = [
+        "--model",
+        str(config),
+        "--engine",
+        "tgis",
+        "--users",
+        "300",
+        *_slos(*PAPER),
+        "--offers",
+        "catalogue",
+        "--provider",
+        "gcp",
+    ]
     result = CliRunner().invoke(app, ["recommend", *args, "--plot", str(figure), "--json"])
     assert result.exit_code == 0, result.output
     data = json.loads(result.stdout)

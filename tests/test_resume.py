@@ -167,7 +167,7 @@ def test_outputs_are_checked_before_the_work(tmp_path, run, monkeypatch):
     def worked(*_, **__):
         raise AssertionError("work was begun")
 
-    for target in ("replay.task.replay", "replay.compare.run_cell", "core.study.Loop.run", "tables.export.write_table"):
+    for target in ("replay.task.replay", "replay.cells.Cell.run", "core.study.Loop.run", "tables.export.write_table"):
         monkeypatch.setattr(f"cloudbandit.{target}", worked)
     file = tmp_path / "file"
     file.write_text("x")

@@ -2,6 +2,7 @@
 
 import json
 import math
+from dataclasses import replace
 
 import numpy as np
 import pytest
@@ -13,13 +14,18 @@ from cloudbandit.catalogue.models import GIB, ModelSpec
 from cloudbandit.cli import main
 from cloudbandit.core.bundled import bundled
 from cloudbandit.core.errors import DataError, UsageError
+from cloudbandit.surrogate import sources
 from cloudbandit.surrogate.against import Held, report
 from cloudbandit.surrogate.deployment import Deployment
 from cloudbandit.surrogate.errors import METRICS
 from cloudbandit.surrogate.formula import Columns, step_s
+from cloudbandit.surrogate.points import Points
 from cloudbandit.surrogate.points_file import write_points
 from cloudbandit.surrogate.points_known import silicon_points
+from cloudbandit.surrogate.points_runs import speculative
 from cloudbandit.surrogate.question import hold_against, predict
+from cloudbandit.surrogate.ratios import NAMES
+from cloudbandit.surrogate.ratios_known import ratio_points
 from cloudbandit.surrogate.serving import (
     TIMES,
     Estimate,
@@ -28,7 +34,9 @@ from cloudbandit.surrogate.serving import (
     bundled_serving,
     columns_of,
 )
+from cloudbandit.surrogate.sources import serving_at_hand
 from cloudbandit.surrogate.training import measured_models, train, training_points
+from cloudbandit.surrogate.training_loads import with_tgis
 
 LLAMA_8B = {
     "model_type": "llama",
@@ -42,8 +50,18 @@ LLAMA_8B = {
     "tie_word_embeddings": False,
     "torch_dtype": "bfloat16",
 }
+SPECULATIVE_DATES = ("2026-01-14", "2026-02-05", "2026-02-06")
 SPEC = ModelSpec.from_config(LLAMA_8B, "mine-8B")
 MOE = measured_models()[0]["Qwen3-235B-A22B-FP8"]
+
+
+@pytest.fixture(autouse=True)
+def _without_extras(monkeypatch):
+    """As installed without extras, whatever this machine has."""
+    monkeypatch.setattr(sources, "installed", lambda: False)
+    serving_at_hand.cache_clear()
+    yield
+    serving_at_hand.cache_clear()
 
 
 def deployment(model=SPEC, gpu="H100", gpus=1, engine="vllm", precision="bf16", inputs=1000.0, outputs=200.0):
@@ -99,8 +117,8 @@ def test_a_step_is_the_sum_that_it_says():
     cache = 1100 * 2 * 32 * 8 * 128 * 2
     assert c.read_weights[0] == pytest.approx(weights, rel=0.01)
     assert c.read_cache[0] == pytest.approx(cache, rel=0.01)
-    by_hand = c.read_weights[0] / (3350e9 * v["e_b_vllm"]) + c.read_cache[0] / (3350e9 * v["e_k"])
-    by_hand += c.step_operations[0] / (989e12 * v["e_c"]) + 32 * v["o_vllm"]
+    by_hand = c.read_weights[0] / (3350e9 * v["e_b"]) + c.read_cache[0] / (3350e9 * v["e_k"])
+    by_hand += c.step_operations[0] / (989e12 * v["e_c"]) + 32 * v["o"] * v["o_vllm"]
     by_hand += v["x"] * c.prompt_operations[0] / (989e12 * v["e_p"]) / 200
     assert step_s(v, c)[0] == pytest.approx(by_hand)
 
@@ -201,13 +219,19 @@ def test_constants_survive_their_file_and_other_files_are_refused(tmp_path):
 
 @pytest.mark.slow
 def test_the_shipped_constants_are_those_of_the_shipped_points():
-    learnt, shipped = train(training_points()).to_dict(), bundled_serving().to_dict()
+    learnt, shipped = with_tgis(train(training_points())).to_dict(), bundled_serving().to_dict()
     assert learnt["seen"] == shipped["seen"]
     for part in ("step", "first"):
         for name, value in shipped[part].items():
             assert learnt[part][name] == pytest.approx(value, rel=0.02), name
     pairs = [np.array(x["errors"]["pairs"]) for x in (learnt, shipped)]
     assert np.allclose(*pairs, atol=0.03)
+    for engine, trust in shipped["opinion"].items():
+        assert learnt["opinion"][engine] == pytest.approx(trust, abs=0.02), engine
+    again, ratios = ratio_points().learn(), bundled_serving().ratios
+    assert set(again.known) == set(ratios.known) == set(NAMES)
+    for name, r in again.known.items():
+        assert np.allclose(r.errors, ratios.known[name].errors, atol=1e-3), name
 
 
 def test_the_bundled_points_are_predicted_within_their_stated_error():
@@ -342,3 +366,28 @@ def test_columns_are_rows_of_the_same_length():
     assert len(c) == 2
     assert list(c.moe) == [0.0, 1.0]
     assert c[1:].read_weights[0] == c.read_weights[1]
+
+
+# ── what is not what it says ──
+
+
+def test_campaigns_of_several_tokens_a_step_are_told_by_equal_loads():
+    points = silicon_points()
+    doubted = points.where(lambda p: p.model == "DeepSeek-R1" and p.engine == "trtllm" and p.date in SPECULATIVE_DATES)
+    assert speculative(points).sum() == len(doubted) == 99
+    assert all(speculative(points) == [p in doubted for p in points])
+    faster_in_all = [replace(p, metrics={m: 0.6 * v for m, v in p.metrics.items()}, date="2027-01-01") for p in points]
+    assert (
+        speculative([*points, *faster_in_all])[len(points) :].sum() == 0
+    )  # a faster machine has an earlier first token
+
+
+def test_points_in_other_units_or_of_other_machines_are_doubted(folder):
+    rows = [replace(p, metrics={m: v / 1000 for m, v in p.metrics.items()}) for p in silicon_points()[::200]]
+    write_points(Points(tuple(rows)), folder / "points.csv")
+    warnings = hold_against(folder / "points.csv", folder / "models")[1]["warnings"]
+    assert any("seconds" in w for w in warnings)
+    assert any("stream at full bandwidth" in w for w in warnings)
+    as_they_are = [p for p in silicon_points()[::50] if p.users < 512]
+    write_points(Points(tuple(as_they_are)), folder / "points.csv")
+    assert not hold_against(folder / "points.csv", folder / "models")[1]["warnings"]

@@ -79,6 +79,7 @@ def test_what_a_table_holds(table):
         "failures": 3,
         "missing": 6,
         "metrics": ["cost_usd", "speed"],
+        "facts": ["price_usd_per_h"],
     }
     text = "\n".join(warnings)
     assert "1 workloads never succeed" in text
@@ -246,7 +247,7 @@ PREFIX = MANIFEST.replace('"X_*" = { type = "choice", arm = "X" }', "{rule}").re
 def test_a_prefix_rule_takes_no_column_that_has_another_role(tmp_path):
     """Else the target is a parameter, and the optimizer reads it off the config."""
     everything = PREFIX.replace("{rule}", '"*" = "choice"') + '[facts]\nprice = "price"\n'
-    rows = "\n".join(f"{line},{'price' if i == 0 else i}" for i, line in enumerate(ROWS.splitlines())) + "\n"
+    rows = "\n".join(f"{line},{'price' if i == 0 else 7}" for i, line in enumerate(ROWS.splitlines())) + "\n"
     table = load_table(write(tmp_path, everything, rows))
     assert {name for c in table.candidates for name in c.config} == {"nodes", "X_kind", "X_disk", "spot"}
 

@@ -59,6 +59,23 @@ Maximize = Annotated[
 Facts = Annotated[
     str, typer.Option("--facts", metavar="A,B", help="What the optimizer is told beforehand: all, none, or names.")
 ]
+Remembered = Annotated[
+    list[str] | None,
+    typer.Option(
+        "--history",
+        metavar="STORE|TABLE",
+        help="What earlier searches paid for; STORE#study or TABLE#workload for one; repeatable.",
+    ),
+]
+StopBy = Annotated[
+    str | None, typer.Option("--stop", metavar="RULE", help="profit: stop when another trial does not pay.")
+]
+ProductionRuns = Annotated[
+    float | None, typer.Option("--production-runs", metavar="N", help="Of --stop profit: runs to come.")
+]
+ProductionHours = Annotated[
+    float | None, typer.Option("--production-hours", metavar="N", help="Of --stop profit, for a price per hour.")
+]
 Slo = Annotated[
     list[str] | None,
     typer.Option(

@@ -16,7 +16,9 @@ from cloudbandit.cli.common import (
     Maximize,
     Minimize,
     Plot,
+    ProductionHours,
     Slo,
+    StopBy,
     TableArgument,
     aim_text,
     aims,
@@ -69,7 +71,17 @@ def compare(
     baseline: Annotated[
         str | None, typer.Option("--baseline", help="Differences are taken to it; the first by default.")
     ] = None,
-    production_runs: Annotated[int, typer.Option("--production-runs", help="N of the savings.")] = 64,
+    production_runs: Annotated[
+        int, typer.Option("--production-runs", help="N of the savings, and of --stop profit.")
+    ] = 64,
+    stop: StopBy = None,
+    production_hours: ProductionHours = None,
+    lifelong: Annotated[
+        bool,
+        typer.Option(
+            "--lifelong", help="Seeds are orders of the workloads; each search is told what earlier ones paid for."
+        ),
+    ] = False,
     rank_plot: Annotated[
         Path | None, typer.Option("--rank-plot", metavar="FILE", help="Mean ranks at the smallest budget, as a figure.")
     ] = None,
@@ -79,6 +91,7 @@ def compare(
     """Optimizers side by side: regret and savings, or the front's hypervolume, over workloads, budgets and seeds."""
     from rich.progress import Progress
 
+    from cloudbandit.core.profit import rule
     from cloudbandit.replay.compare import compare_rows
 
     for option, file in (("--plot", plot), ("--rank-plot", rank_plot)):
@@ -107,6 +120,8 @@ def compare(
                 checkpoint=checkpoint,
                 baseline=baseline,
                 production_runs=production_runs,
+                stop=rule(stop, *_production(stop, production_runs, production_hours)),
+                lifelong=lifelong,
                 on_cell=lambda done, total: progress.update(bar, completed=done, total=total),
                 on_left_out=left_out.__setitem__,
             )
@@ -129,11 +144,16 @@ def compare(
     if json_:
         print_json({"rows": [row.to_dict() for row in rows]})
         return
-    print_table(f"{title}, seeds 0 … {seeds - 1}", _columns(rows))
+    print_table(f"{title}, {'orders' if lifelong else 'seeds'} 0 … {seeds - 1}", _columns(rows))
     resampled = "workloads" if rows[0].n > seeds else "the seeds of the one workload"
     out.print(f"interval: bootstrap over {resampled}; {shown(_meaning(rows, production_runs, baseline))}", style="dim")
     if plot is not None:
         out.print(f"figure: {shown(plot)}")
+
+
+def _production(stop: str | None, runs: int, hours: float | None) -> tuple[float | None, float | None]:
+    """What a rule is told: runs are those of the savings, unless it is hours that count."""
+    return (runs if stop is not None and hours is None else None), hours
 
 
 def _print_go_on(command: str, checkpoint: Path | None) -> None:
@@ -150,6 +170,7 @@ _SPARE = ("its interval", "rank", "near %", "savings %", "right arm %", "median 
 
 
 def _columns(rows: Sequence[CompareRow | FrontRow]) -> list[Column]:
+    from cloudbandit.replay.lifelong import LifelongRow
     from cloudbandit.replay.rows import FrontRow
 
     told = [row.optimizer + (" *" if row.learns_from else "") for row in rows]
@@ -174,6 +195,12 @@ def _columns(rows: Sequence[CompareRow | FrontRow]) -> list[Column]:
             "right arm %": [f"{r.right_arm_percent:.0f}" for r in regrets],
             "near %": [f"{r.near_percent:.0f}" for r in regrets],
         }
+        if any(r.mean_evaluations < r.budget - 0.05 for r in regrets):
+            columns["trials"] = [f"{r.mean_evaluations:.1f}" for r in regrets]
+        lives = [row for row in regrets if isinstance(row, LifelongRow)]
+        if lives:
+            columns["first %"] = [f"{r.cold_regret_percent:.1f}" for r in lives]
+            columns["last third %"] = [f"{r.last_third_regret_percent:.1f}" for r in lives]
     columns |= {
         "rank": [f"{row.mean_rank:.1f}" for row in rows],
         "ms/ask": [f"{row.suggest_ms_median:.3f}" for row in rows],

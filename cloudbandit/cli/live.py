@@ -14,6 +14,10 @@ from cloudbandit.cli.common import (
     NOT_FEASIBLE,
     Json,
     Plot,
+    ProductionHours,
+    ProductionRuns,
+    Remembered,
+    StopBy,
     StoreOption,
     app,
     config_text,
@@ -24,7 +28,7 @@ from cloudbandit.cli.common import (
 )
 from cloudbandit.cli.grid import pairs
 from cloudbandit.cli.judge import at_its_load, values
-from cloudbandit.cli.report import add_failure_limit, described, failure_limit, named, restored
+from cloudbandit.cli.report import add_belief, add_failure_limit, described, failure_limit, named, restored
 from cloudbandit.cli.stores import existing, pick
 from cloudbandit.cli.text import plain, shown, styled
 from cloudbandit.core.errors import UsageError
@@ -46,6 +50,10 @@ if TYPE_CHECKING:
 def run(
     file: Annotated[Path, typer.Argument(metavar="STUDY.TOML", help="See docs/live.md.")],
     store: StoreOption = None,
+    history: Remembered = None,
+    stop: StopBy = None,
+    production_runs: ProductionRuns = None,
+    production_hours: ProductionHours = None,
     plot: Plot = None,
     dry_run: Annotated[
         bool, typer.Option("--dry-run", help="Say what would be launched and cost at most; launch nothing, ask nobody.")
@@ -55,7 +63,14 @@ def run(
     """Run a live study: engines are started, measured and stopped, trial by trial. A second run goes on where it stopped."""
     from cloudbandit.live.studyfile import LiveStudy, load
 
+    given = {
+        "history": history,
+        "stop": stop,
+        "production_runs": production_runs,
+        "production_hours": production_hours,
+    }
     spec = load(file)
+    spec["study"] |= {key: value for key, value in given.items() if value is not None}
     if dry_run:
         from cloudbandit.cli.forecast import print_forecast
 
@@ -111,6 +126,7 @@ def run_live(live: LiveStudy, url: str, json_: bool, plot: Path | None) -> None:
                 "spent_usd": report.spent_usd,
                 "trials_usd": report.trials_usd,
                 "hosts_usd": report.hosts_usd,
+                "believed": report.believed(),
                 "stop_reason": report.stop_reason,
             }
         )
@@ -189,6 +205,7 @@ def _print(report: Report, goal: Goal, url: str, plot: Path | None) -> None:
             limits = ", ".join(str(slo) for slo in goal.slos if slo.metric == name)
             value = f"{known[name]:.4g}" if name in known else "not measured"
             grid.add_row(shown(name), shown(f"{value}{f'  ({limits})' if limits else ''}"))
+    add_belief(grid, report)
     add_failure_limit(grid, goal, report.observations)
     grid.add_row("trials", shown(tally(report.observations)))
     beside = f" ({report.hosts_usd:.4g} of it for hosts beside the trials)" if report.hosts_usd else ""

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
@@ -33,6 +34,9 @@ def predict(
     measured: Annotated[
         Path | None, typer.Option("--measured", metavar="FILE", help="Points of this model: docs/points.md.")
     ] = None,
+    metrics: Annotated[
+        str, typer.Option("--metrics", help="More, comma-separated: percentiles, gaps between tokens, e.g. itl_p95_ms.")
+    ] = "",
     datasheets: Annotated[
         Path | None, typer.Option("--datasheets", metavar="FILE", help="GPUs, as data/gpus/gpus.csv.")
     ] = None,
@@ -68,6 +72,7 @@ def predict(
         output_tokens=output_tokens,
         users=counts(users, "--users"),
         measured=measured,
+        metrics=[m.strip() for m in metrics.split(",") if m.strip()],
         gpus_table=table,
     )
     if json_:
@@ -86,18 +91,25 @@ def _print(prediction: Prediction) -> None:
         highlight=False,
         markup=False,
     )
-    columns = [Column("users", [f"{users:g}" for users, _ in prediction.rows])]
-    for name in _SHOWN:
-        estimates = [m[name] for _, m in prediction.rows]
-        cells = [f"{_said(e.median)}\n{_said(e.low)} … {_said(e.high)}" for e in estimates]
-        columns.append(Column(name, cells))
-    print_table(prediction.title, columns)
+    _print_rows(prediction, _SHOWN, prediction.title)
+    if prediction.ratios:
+        _print_rows(prediction, tuple(prediction.ratios), "by learned ratios")
     out.print("each median, and its 80 % interval below it", style="dim", highlight=False)
     out.print(f"source: {plain(prediction.source)}", highlight=False, markup=False)
+    for name, text in prediction.ratios.items():
+        out.print(f"{name}: {text}", highlight=False, markup=False)
     for near in prediction.nearest:
         out.print(f"measured nearby: {plain(near)}", highlight=False, markup=False)
     for warning in prediction.warnings:
         out.print(f"warning: {plain(warning)}", style="yellow", highlight=False, markup=False)
+
+
+def _print_rows(prediction: Prediction, names: Sequence[str], title: str) -> None:
+    columns = [Column("users", [f"{users:g}" for users, _ in prediction.rows])]
+    for name in names:
+        estimates = [m[name] for _, m in prediction.rows]
+        columns.append(Column(name, [f"{_said(e.median)}\n{_said(e.low)} … {_said(e.high)}" for e in estimates]))
+    print_table(title, columns)
 
 
 def _said(value: float) -> str:
@@ -129,5 +141,7 @@ def _against(points: Path, models: Path, table: Any, plot: Path | None, json_: b
         Column("high/low", [f"{e['median_high_over_low']:.2f}" for *_, e in rows]),
     ]
     print_table("", columns)
+    for warning in found["warnings"]:
+        out.print(f"warning: {plain(warning)}", style="yellow", highlight=False, markup=False)
     if plot is not None:
         out.print(f"figure: {shown(plot)}")

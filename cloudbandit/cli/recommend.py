@@ -22,7 +22,7 @@ if TYPE_CHECKING:
     from cloudbandit.recommend.answer import Answer
     from cloudbandit.surrogate.loads import RequestLengths
 
-LLM_PILOT, CATALOGUE = "llm-pilot", "catalogue"
+LLM_PILOT, CATALOGUE, TGIS = "llm-pilot", "catalogue", "tgis"
 
 
 @app.command()
@@ -30,12 +30,20 @@ def recommend(
     model: Annotated[str, typer.Option("--model", help="A measured model, or the path of a Hugging Face config.json.")],
     users: Annotated[int, typer.Option("--users", help="Concurrent users in all, one request in flight each.")],
     slo: Slo = None,
+    engine: Annotated[
+        str | None, typer.Option("--engine", help="vllm, sglang, trtllm, or tgis (LLM-Pilot's, 2023). Default: vllm.")
+    ] = None,
+    precision: Annotated[
+        str | None, typer.Option("--precision", help="Of the weights; the checkpoint's by default.")
+    ] = None,
     offers: Annotated[
-        str,
+        str | None,
         typer.Option(
-            "--offers", help="llm-pilot (its 14 GPU profiles), catalogue (cloud machines), or a CSV file of offers."
+            "--offers",
+            help="catalogue (cloud machines, the default), a CSV file of offers, or llm-pilot (its 14 GPU profiles; means "
+            "--engine tgis).",
         ),
-    ] = LLM_PILOT,
+    ] = None,
     provider: Annotated[
         list[str] | None, typer.Option("--provider", help="Only this provider's offers; repeatable.")
     ] = None,
@@ -55,8 +63,12 @@ def recommend(
         bool, typer.Option("--predict", help="Also rank offers on which a measured model was not measured.")
     ] = False,
     risk: Annotated[
-        str, typer.Option("--risk", help="median, utility, or the probability with which the SLOs must be met.")
-    ] = "median",
+        str | None,
+        typer.Option(
+            "--risk",
+            help="Probability with which the SLOs must be met; likely (0.7, or the best there is), median or utility.",
+        ),
+    ] = None,
     input_tokens: Annotated[float | None, typer.Option("--input-tokens", help="Of every request.")] = None,
     output_tokens: Annotated[float | None, typer.Option("--output-tokens", help="Of every request.")] = None,
     top: Annotated[int, typer.Option("--top", help="Rows of the table.")] = 10,
@@ -73,9 +85,12 @@ def recommend(
 
         check_figure(plot, "--plot")
     table = load_gpus(gpus) if gpus else None
-    chosen, notes = _offers(offers, provider or [], region or [], purchase, table)
+    engine, offers = _defaults(engine, offers)
+    chosen, notes = _offers(offers, engine, provider or [], region or [], purchase, table)
     with err.status("…") as status:
-        recommender = Recommender(progress=lambda text: status.update(f"training: {shown(text)}"))
+        recommender = Recommender(
+            engine=engine, precision=precision, progress=lambda text: status.update(f"training: {shown(text)}")
+        )
         spec = recommender.model(model)
         try:
             advisor = recommender.advise(
@@ -111,8 +126,14 @@ def recommend(
         raise typer.Exit(NOT_FEASIBLE)
 
 
+def _defaults(engine: str | None, offers: str | None) -> tuple[str, str]:
+    """Each follows from the other where it is not given."""
+    engine = (engine or (TGIS if offers == LLM_PILOT else "vllm")).lower()
+    return engine, offers or (LLM_PILOT if engine == TGIS else CATALOGUE)
+
+
 def _offers(
-    name: str, providers: list[str], regions: list[str], purchase: str, gpus: dict[str, GPU] | None
+    name: str, engine: str, providers: list[str], regions: list[str], purchase: str, gpus: dict[str, GPU] | None
 ) -> tuple[list[ServingOffer], list[str]]:
     """The offers asked for, and what the reader must know of them."""
     from cloudbandit.catalogue.offers import catalogue_offers, paper_offers, select
@@ -131,10 +152,9 @@ def _offers(
     found, left_out = catalogue_offers(path, purchase, gpus, providers=providers, regions=regions)
     if not found:
         raise UsageError(f"no offer is left. {_reasons(left_out)}. {_cures(left_out, purchase)}")
-    notes = [
-        "learnt from LLM-Pilot's load tests (TGIS, FP16, 2023), not from today's engines: what those serve, "
-        "`cloudbandit predict` says"
-    ]
+    notes = (
+        ["learnt from LLM-Pilot's load tests (TGIS, FP16, 2023), not from today's engines"] if engine == TGIS else []
+    )
     prices = dict.fromkeys(o.machine for o in found)
     old = len(stale(prices, date.today()))
     if old:
@@ -199,15 +219,17 @@ def _print(answer: Answer, advisor: Advisor, following: Measurement | None, top:
             Column("P(meets)", [f"{r.p_meets_slo:.2f}" for r, _ in rows]),
             Column("binding", [r.binding for r, _ in rows], text=True, spare=2),
             Column("source", [r.source for r, _ in rows], text=True),
+            Column("from", [r.basis if r.source != "measured" else "" for r, _ in rows], text=True, spare=7),
         ]
         if any(r.stand_ins for r, _ in choices):
             columns.append(Column("answered by", [", ".join(r.stand_ins) for r, _ in rows], text=True, spare=6))
-        print_table(f"{answer.model}, {answer.users} users, {slos}", columns, ["bold green"])
+        print_table(f"{answer.model} under {answer.engine}, {answer.users} users, {slos}", columns, ["bold green"])
         if len(choices) > top:
             out.print(f"… and {len(choices) - top} more (--top)", highlight=False)
     for note in answer.notes:
         out.print(plain(f"note: {note}"), highlight=False, markup=False)
     if answer.ranking and answer.best is not None and answer.best.source == "predicted":
+        out.print(plain(f"the first row rests on {answer.best.basis}"), highlight=False, markup=False)
         loss = f"{100 * answer.expected_regret:.0f} %"
         out.print(f"expected loss against perfect knowledge: {loss} (a missed SLO counts as 100 %)", highlight=False)
     if following is not None:

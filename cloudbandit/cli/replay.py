@@ -17,7 +17,11 @@ from cloudbandit.cli.common import (
     Maximize,
     Minimize,
     Plot,
+    ProductionHours,
+    ProductionRuns,
+    Remembered,
     Slo,
+    StopBy,
     StoreOption,
     StudyName,
     TableArgument,
@@ -65,6 +69,10 @@ def replay(
     seed: Annotated[int, typer.Option("--seed")] = 0,
     failures: Failures = "strict",
     facts: Facts = "all",
+    history: Remembered = None,
+    stop: StopBy = None,
+    production_runs: ProductionRuns = None,
+    production_hours: ProductionHours = None,
     workers: Annotated[int, typer.Option("--workers", help="Trials in flight, in simulated time.")] = 1,
     store: StoreOption = None,
     study: StudyName = None,
@@ -86,15 +94,24 @@ def replay(
         "failures": failures,
         "facts": facts,
         "workers": workers,
-        **({} if max_failure_rate is None else {"max_failure_rate": max_failure_rate}),
     }
+    given = {
+        "max_failure_rate": max_failure_rate,
+        "history": history,
+        "stop": stop,
+        "production_runs": production_runs,
+        "production_hours": production_hours,
+    }
+    spec |= {key: value for key, value in given.items() if value is not None}
     name = study or f"{Path(table).name}/{workload}/{aim}/{optimizer}/{seed}"
     run_replay(spec, store, name, plot, json_)
 
 
 def run_replay(spec: dict[str, Any], url: str | None, name: str, plot: Path | None, json_: bool) -> None:
     """Run or resume."""
+    from cloudbandit.core.profit import rule
     from cloudbandit.core.store import Store
+    from cloudbandit.live.memory import remember
     from cloudbandit.replay.task import replay as run
 
     if plot is not None:
@@ -104,6 +121,9 @@ def run_replay(spec: dict[str, Any], url: str | None, name: str, plot: Path | No
     task = _task(spec)
     if plot is not None and len(task.goal.metrics) > 2:
         raise UsageError(f"--plot shows one objective or two, got {', '.join(task.goal.metrics)}; cure: no --plot")
+    stop = rule(spec.get("stop"), spec.get("production_runs"), spec.get("production_hours"))
+    itself, searched = (url, name) if url else None, (spec["table"], spec["workload"])
+    history = remember(spec.get("history", ()), task.goal, task.objective.units, study=itself, task=searched)
     store = Store(url) if url else None
     try:
         with err.status("replaying …") if not json_ else _Quiet():
@@ -114,6 +134,8 @@ def run_replay(spec: dict[str, Any], url: str | None, name: str, plot: Path | No
                 spec["seed"],
                 facts=spec.get("facts", "all"),
                 workers=spec["workers"],
+                history=history,
+                stop=stop,
                 store=store,
                 name=name,
                 spec=spec,
@@ -162,6 +184,7 @@ def _found(task: Task, report: Report) -> dict[str, Any]:
         **answer,
         **failure_limit(task.goal),
         "spent_usd": report.spent_usd,
+        "believed": report.believed(),
         "stop_reason": stop_reason(task, report),
     }
 

@@ -47,6 +47,14 @@ def add_failure_limit(grid: Any, goal: Goal, observations: Sequence[Observation]
     grid.add_row("failures", f"at most {limit:.4g} of the requests, beyond a single user's; {bad} trials had more")
 
 
+def add_belief(grid: Any, report: Report) -> None:
+    """Rows for what the optimizer believes of the answer, where it says."""
+    from cloudbandit.core.report import believed_text
+
+    for label, text in zip(("believed", "", ""), believed_text(report), strict=False):
+        grid.add_row(label, shown(text))
+
+
 def stop_reason(task: Task, report: Report) -> str:
     if report.incumbent is not None:
         return report.stop_reason
@@ -98,6 +106,7 @@ def print_report(task: Task, report: Report, plot: Path | None, url: str | None)
             "regret", f"{above:.1f} % {side} the table's optimum ({shown(task.metric)} = {task.best_value:.4g})"
         )
         grid.add_row("at random", f"{task.random_regret_percent:.1f} % {side} it, the mean over all feasible configs")
+    add_belief(grid, report)
     add_failure_limit(grid, task.goal, report.observations)
     said = f"{tally(report.observations)}; there are {len(task.objective.domain)} configs"
     grid.add_row("trials", shown(said))

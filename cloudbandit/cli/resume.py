@@ -14,7 +14,7 @@ from cloudbandit.cli.common import Json, Plot, StudyName, app
 from cloudbandit.cli.replay import run_replay
 from cloudbandit.cli.stores import existing, pick
 from cloudbandit.core.errors import StoreCorruptError, UsageError
-from cloudbandit.core.schema import Count, Count0, Section, Text, Texts, convert
+from cloudbandit.core.schema import Amount, Count, Count0, Section, Text, Texts, convert
 
 
 @app.command()
@@ -78,6 +78,11 @@ class _Replay(Section):
     maximize: str = ""
     slo: Texts = field(default_factory=list)
     facts: Text = "all"
+    max_failure_rate: float | None = None
+    history: Texts = field(default_factory=list)
+    stop: Text | None = None
+    production_runs: Amount | None = None
+    production_hours: Amount | None = None
 
 
 def _given(options: Mapping[str, float | None]) -> dict[str, float]:

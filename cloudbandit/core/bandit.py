@@ -15,6 +15,7 @@ What the paper leaves open is decided here, and tested:
   ones first and of those the best first, each by as much as the last arm was, until nothing is left to spend or to try.
 * A bandit told the history of a smaller budget goes on as one of its own budget would: evaluations beyond an arm's pull count for
   its next one.
+* An inner optimizer that listens (``listen``) learns from the other arms' trials too: one model may serve all arms.
 * Scores are compared whole: feasible before SLO-violating before failed. Of equal arms, the later one goes.
 * With several objectives the arm goes whose trials widen the common front least: by the hypervolume that would be missing without
   them, on the log scale where an objective is positive, behind which lies what is a little worse than the worst seen. Of arms
@@ -235,6 +236,10 @@ class CloudBandit(BaseOptimizer):
             if ended != short or not self._complete() or not self._advance():
                 break
         self._inner[arm].tell([observation])
+        for name, other in self._inner.items():
+            listen = getattr(other, "listen", None)
+            if name != arm and listen is not None:
+                listen(observation)
         self._told[arm].append(observation)
         self._used += 1
         self._counted.append(observation)

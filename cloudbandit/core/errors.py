@@ -6,6 +6,7 @@
     ├── UsageError (ValueError)          an argument is wrong; the message says what, got, allowed, cure
     │   ├── UnknownNameError             a table, metric, optimizer, workload … nobody knows
     │   ├── BudgetError                  a budget that cannot buy one schedule
+    │   ├── NoBeliefError                a stop rule asks what an optimizer believes, and it does not say
     │   ├── NoOfferError                 no offer is left to choose from
     │   └── SpaceError                   a domain, space or config that contradicts itself
     ├── DataError (ValueError)           something read from disk is wrong
@@ -77,6 +78,10 @@ class UnknownNameError(UsageError, LookupError):
 
 class BudgetError(UsageError):
     """A budget that cannot buy what was asked."""
+
+
+class NoBeliefError(UsageError):
+    """A stop rule asks what the optimizer believes, and it does not say."""
 
 
 class NoOfferError(UsageError):

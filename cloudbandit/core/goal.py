@@ -198,6 +198,12 @@ def changed_limit(goal: Goal) -> dict[str, float | None]:
     return {"max_failure_rate": goal.max_failure_rate}
 
 
+def turned(goal: Goal) -> dict[str, list[str]]:
+    """The part of a study's identity that says what is maximised; nothing where nothing is, so that earlier studies go on."""
+    found = [m for m, sign in zip(goal.metrics, getattr(goal, "signs", ()), strict=False) if sign < 0]
+    return {"maximize": found} if found else {}
+
+
 def _names(metrics: str | tuple[str, ...]) -> tuple[str, ...]:
     return (metrics,) if isinstance(metrics, str) else tuple(metrics)
 

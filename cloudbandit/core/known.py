@@ -7,21 +7,28 @@ from __future__ import annotations
 
 import hashlib
 import json
+import logging
+import math
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
 import numpy as np
 
-from cloudbandit.core.errors import UnknownNameError
+from cloudbandit.core.curve import PRICE
+from cloudbandit.core.errors import UnknownNameError, UsageError
+from cloudbandit.core.goal import Goal, SLOGoal
+from cloudbandit.core.metrics import unit
 from cloudbandit.core.space import Domain
-from cloudbandit.core.trial import Candidate, Observation
+from cloudbandit.core.trial import Candidate, Observation, Status
 
 Fact = float | str
 """A number, or a label."""
 Facts = Callable[[Candidate], Mapping[str, Fact]]
 Estimate = Callable[[Candidate], Mapping[str, float]]
 """Candidate → metrics it is believed to have; empty where nothing is believed."""
+
+log = logging.getLogger("cloudbandit")
 
 ALL, NONE = "all", "none"
 _PROBES, _DRAWN = 256, 32
@@ -60,6 +67,127 @@ def histories(given: Mapping[str, History | Sequence[Observation]] | None) -> Ma
     if all(isinstance(h, History) for h in given.values()):
         return given  # type: ignore[return-value]
     return {name: h if isinstance(h, History) else History(tuple(h)) for name, h in given.items()}
+
+
+def check_histories(given: Mapping[str, History], goal: Goal, units: Mapping[str, str]) -> None:
+    """That earlier studies are about what this one aims at; they may be of another space.
+
+    Args:
+        units: metric → unit in this study, where the name does not tell it.
+
+    Raises:
+        UsageError: trials of one of them have no such metric, or it is in another unit.
+    """
+    wanted = (*goal.metrics, *(slo.metric for slo in goal.slos))
+    for name, history in given.items():
+        for metric in wanted:
+            here, there = (u.get(metric) or unit(metric) for u in (units, history.units))
+            if here and there and here.upper() != there.upper():
+                raise UsageError(
+                    f"the history {name!r} has {metric} in {there}, and this study in {here}; cure: leave it out, or convert it"
+                )
+        ran = next((o.result for o in history.observations if o.result.status is Status.OK), None)
+        lacking = [m for m in goal.metrics if ran is not None and m not in ran.metrics]
+        if lacking and isinstance(goal, SLOGoal) and ran is not None:  # other goals make their own of what was measured
+            raise UsageError(
+                f"the history {name!r} has no {lacking[0]}, which this study aims at; it has {', '.join(sorted(ran.metrics))}. "
+                "Cure: leave it out, or aim at one of these"
+            )
+
+
+def checked_facts(facts: Facts) -> Facts:
+    """The same facts, each looked at when it is told.
+
+    Raises (when called):
+        UsageError: a number is not finite, a price is not > 0, or a fact is neither a number nor a label.
+    """
+    if facts is no_facts:
+        return facts
+
+    def checked(candidate: Candidate) -> Mapping[str, Fact]:
+        known = facts(candidate)
+        for name, value in known.items():
+            number = value.__class__ is float and math.isfinite(value) and (name != PRICE or value > 0)
+            if number or (value.__class__ is str and name != PRICE):  # the common case, quickly: this is asked often
+                continue
+            _check_fact(name, value, candidate)
+        return known
+
+    return checked
+
+
+def doubts_of_facts(facts: Facts, domain: Domain) -> list[str]:
+    """What of some facts says little, by the domain's `probes`: those that not every candidate has, or that are all equal."""
+    told = [facts(c) for c in probes(domain)]
+    out = []
+    for name in sorted({name for known in told for name in known}):
+        lacking = sum(name not in known for known in told)
+        if lacking:
+            out.append(f"the fact {name!r} is not known of {lacking} of {len(told)} candidates that were looked at")
+        if len(told) > 1 and len({known.get(name) for known in told} - {None}) < 2:
+            out.append(f"the fact {name!r} is the same for every candidate, and tells nothing")
+    return out
+
+
+def _check_fact(name: str, value: object, candidate: Candidate) -> None:
+    if isinstance(value, str | int | float) and (isinstance(value, str) or math.isfinite(value)):
+        if name != PRICE or (not isinstance(value, str) and value > 0):
+            return
+        allowed = "a finite number > 0"
+    else:
+        allowed = "a finite number, or a label"
+    raise UsageError(
+        f"the fact {name!r} of {candidate!r} is {value!r}; allowed: {allowed}. Cure: leave out what is not known"
+    )
+
+
+def checked_estimates(estimates: Mapping[str, Estimate], goal: Goal, domain: Domain) -> dict[str, Estimate]:
+    """Those that say something about what is aimed at; each value is looked at when it is told. What is dropped is logged.
+
+    Raises:
+        UsageError: an estimate raises, or is not a finite number, for one of the domain's `probes`; or, later, for another
+            candidate.
+    """
+    wanted = {*goal.metrics, *(slo.metric for slo in goal.slos)}
+    kept = {}
+    for name, estimate in estimates.items():
+        checked = _checked(name, estimate)
+        told = [dict(checked(c)) for c in probes(domain)]
+        metrics = {metric for values in told for metric in values}
+        varied = {m for m in metrics & wanted if len({values.get(m) for values in told}) > 1}
+        if varied or (len(told) < 2 and metrics & wanted):
+            kept[name] = checked
+            continue
+        said = "nothing of any candidate" if not metrics else f"only {', '.join(sorted(metrics))}"
+        if metrics & wanted:
+            said = f"the same {', '.join(sorted(metrics & wanted))} for every candidate"
+        log.warning(
+            "the estimate %r is left out: it predicts %s, and the study aims at %s",
+            name,
+            said,
+            ", ".join(sorted(wanted)),
+        )
+    return kept
+
+
+def _checked(name: str, estimate: Estimate) -> Estimate:
+    def checked(candidate: Candidate) -> Mapping[str, float]:
+        try:
+            values = estimate(candidate)
+        except Exception as error:
+            raise UsageError(
+                f"the estimate {name!r} raised {type(error).__name__}: {error}, for {candidate!r}; "
+                "cure: return {} where nothing is believed"
+            ) from error
+        for metric, value in values.items():
+            if not math.isfinite(value):
+                raise UsageError(
+                    f"the estimate {name!r} predicts {metric} = {value!r} for {candidate!r}; allowed: finite numbers. "
+                    "Cure: leave out what is not believed"
+                )
+        return values
+
+    return checked
 
 
 def probes(domain: Domain) -> Sequence[Candidate]:

@@ -9,7 +9,7 @@ import threading
 import time
 from collections import Counter, deque
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -21,7 +21,7 @@ from cloudbandit.core.pools import Serial
 from cloudbandit.core.protocols import Objective, Optimizer, Outcome, Pool, Problem, Quote
 from cloudbandit.core.report import Report
 from cloudbandit.core.rest import TOO_DEAR, Offers, Rests
-from cloudbandit.core.stop import Believer, Stop
+from cloudbandit.core.stop import Belief, Believer, Stop
 from cloudbandit.core.trial import Candidate, Observation, Result, Status, Trial
 
 if TYPE_CHECKING:
@@ -132,6 +132,7 @@ class Loop:
             tuple(self.ask_seconds),
             self.restored,
             self.stop_note,
+            self.belief(),
         )
 
     def clock(self) -> float:
@@ -166,7 +167,7 @@ class Loop:
                     self.stop_reason = self.why_nothing()
                 return
             quote = self.objective.quote(candidate)
-            self.decided = self.decided or self.rule(quote)
+            self.decided = self.decided or self.rule(replace(quote, candidate=candidate))
             if self.decided:
                 self.stop_reason = self.decided
                 return
@@ -203,8 +204,11 @@ class Loop:
         """What the study's own rule says."""
         if self.stop is None:
             return ""
-        belief = self.optimizer.belief() if isinstance(self.optimizer, Believer) else None
-        return self.stop.why(self.problem, self.budget, tuple(self.observations), quote, belief)
+        return self.stop.why(self.problem, self.budget, tuple(self.observations), quote, self.belief())
+
+    def belief(self) -> Belief | None:
+        """What the optimizer believes now, if it says."""
+        return self.optimizer.belief() if isinstance(self.optimizer, Believer) else None
 
     def hopeless(self, trial: Trial, partial: Mapping[str, float]) -> bool:
         judge = getattr(self.stop, "hopeless", None)

@@ -31,6 +31,7 @@ class Problem:
         facts: what is known of a candidate free of charge: numbers (``price_usd_per_h``, ``gpus``) and labels (``accelerator``).
         history: earlier studies by name, e.g. of other workloads; they use up no budget.
         estimates: by name, what claims to predict metrics of a candidate beforehand.
+        whole: where ``domain`` is a part, the domain it is a part of; see `within`.
     """
 
     domain: Domain
@@ -39,10 +40,11 @@ class Problem:
     facts: Facts = no_facts
     history: Mapping[str, History] = field(default_factory=dict)
     estimates: Mapping[str, Estimate] = field(default_factory=dict)
+    whole: Domain | None = None
 
     def within(self, domain: Domain, seed: int) -> Problem:
         """The same problem on a part of the domain, with a seed of its own: what an inner optimizer is given."""
-        return replace(self, domain=domain, seed=seed)
+        return replace(self, domain=domain, seed=seed, whole=self.domain if self.whole is None else self.whole)
 
 
 class Optimizer(Protocol):
@@ -51,6 +53,8 @@ class Optimizer(Protocol):
     ``repeats = False``: may ask for the same config twice in a finite space.
     ``exact_resume = True``: a fresh instance told the history asks exactly what this one would.
     ``anytime = True``: the first n suggestions do not depend on the budget.
+    ``listen(observation)``: learns from an informative trial in another part of the whole domain; CloudBandit tells its inner
+    optimizers so of one another's.
     """
 
     def ask(self, n: int = 1) -> list[Candidate]:
@@ -64,10 +68,11 @@ Factory = Callable[[Problem], Optimizer]
 
 @dataclass(frozen=True, slots=True)
 class Quote:
-    """The worst case of one evaluation, known before spending anything."""
+    """The worst case of one evaluation, known before spending anything; ``candidate``: of what, where a study asks on."""
 
     usd: float = 0.0
     seconds: float = 0.0
+    candidate: Candidate | None = None
 
 
 class Run(Protocol):
@@ -88,8 +93,9 @@ class Run(Protocol):
 
 
 class Objective(Protocol):
-    """Turns a trial into a result. ``facts(candidate)`` may be defined too; see `Problem`. So may ``attended()``, a context in
-    which a study runs from when it has claimed its store until it lets go of it: what an earlier run left is cleared there."""
+    """Turns a trial into a result. ``facts(candidate)`` may be defined too, see `Problem`; and ``units``, metric → unit where the
+    name does not tell it; and ``attended()``, a context in which a study runs from when it has claimed its store until it lets go
+    of it: what an earlier run left is cleared there."""
 
     def quote(self, candidate: Candidate) -> Quote: ...
 

@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from cloudbandit.core.goal import Goal, best, front, least_bad, own_sign
+from cloudbandit.core.stop import Belief, Posterior
 from cloudbandit.core.trial import Observation, Result
 
 if TYPE_CHECKING:
@@ -39,6 +40,20 @@ def tally(observations: Sequence[Observation]) -> str:
     return f"{text}, {len(back)} given back{why(back)}" if back else text
 
 
+def believed_text(report: Report) -> list[str]:
+    """What is believed of the answer, in words; nothing where the optimizer does not say."""
+    known = report.believed()
+    if known is None:
+        return []
+    metric = report.goal.metrics[0]
+    out = []
+    if known["low"] is not None:
+        out.append(f"{metric} {known['mean']:.4g} (95 %: {known['low']:.4g} … {known['high']:.4g})")
+    out.append(f"P(its arm is the best) {known['p_best_arm']:.2f}, P(within 5 % of the optimum) {known['p_near']:.2f}")
+    out.append(f"another trial is expected to gain {known['expected_gain']:.3g} {metric}")
+    return out
+
+
 @dataclass(frozen=True, repr=False)
 class Report:
     """What a study found, and what it cost. ``print(report)`` is a summary; a notebook shows it as a table.
@@ -53,6 +68,7 @@ class Report:
         ask_seconds: how long each suggestion took, in this run.
         restored: so many of the observations were taken from the store; the others were made in this run.
         stop_note: more about the stop, for people.
+        belief: the optimizer's at the end, where it offers one.
     """
 
     goal: Goal
@@ -65,6 +81,7 @@ class Report:
     ask_seconds: Sequence[float] = ()
     restored: int = 0
     stop_note: str = ""
+    belief: Belief | None = None
 
     @property
     def incumbent(self) -> Observation | None:
@@ -81,6 +98,38 @@ class Report:
     def least_violating(self) -> Observation | None:
         """Where nothing is feasible: what came nearest. Never an answer, only a hint."""
         return None if self.incumbent else least_bad(self.observations)
+
+    @property
+    def posterior(self) -> Posterior | None:
+        """What the optimizer believes of the incumbent's true value, in its own sign, beside the value that was measured; None
+        where it does not say, or there are several objectives."""
+        answer = self.incumbent
+        if answer is None or self.belief is None or len(self.goal.metrics) > 1:
+            return None
+        found = self.belief.of(answer.candidate)
+        return None if found is None else Posterior(own_sign(self.goal, (found.mean,))[0], found.sd)
+
+    def believed(self) -> dict[str, float | None] | None:
+        """The belief at the end as plain data, in the unit and sign of the objective; None where the optimizer does not say, or
+        there is no answer.
+
+        ``mean``, ``low``, ``high``: of the answer's true value, and its 95 % interval; ``p_best_arm``: that its arm holds the
+        best candidate; ``p_near``: that it is within 5 % of the best; ``expected_gain``: what another trial was expected to
+        improve.
+        """
+        answer = self.incumbent
+        if answer is None or self.belief is None or len(self.goal.metrics) > 1:
+            return None
+        posterior = self.posterior
+        low, high = (None, None) if posterior is None else posterior.interval95
+        return {
+            "mean": None if posterior is None else posterior.mean,
+            "low": low,
+            "high": high,
+            "p_best_arm": self.belief.p_arm(answer.candidate),
+            "p_near": self.belief.p_near,
+            "expected_gain": self.belief.expected_gain,
+        }
 
     @property
     def trials_usd(self) -> float:
@@ -177,6 +226,7 @@ class Report:
             out.append(("best", f"none: no trial met {slos}" if slos else "none: no trial succeeded"))
             if self.least_violating is not None:
                 out.append(("nearest miss", self._in_a_line(self.least_violating)))
+        out += [("believed", text) for text in believed_text(self)]
         restored = f" ({self.restored} of them from the store)" if self.restored else ""
         out.append(("trials", f"{tally(self.observations)}{restored}"))
         hosts = f" ({self.hosts_usd:.4g} of it for hosts beside the trials)" if self.hosts_usd else ""

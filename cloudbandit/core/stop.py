@@ -5,6 +5,7 @@ A rule is an object with `Stop`'s methods. It decides from what was told alone, 
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, is_dataclass
 from typing import Any, Protocol, runtime_checkable
@@ -12,8 +13,11 @@ from typing import Any, Protocol, runtime_checkable
 import numpy as np
 
 from cloudbandit.core.budget import Budget
-from cloudbandit.core.protocols import Problem, Quote
+from cloudbandit.core.protocols import Objective, Optimizer, Problem, Quote
 from cloudbandit.core.trial import Candidate, Observation, Trial
+
+_Z = 1.959963984540054
+"""Of a normal distribution 95 % lie within so many standard deviations."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -25,7 +29,7 @@ class Belief:
         mean, sd: (N,) of the first objective, in its unit.
         p_best: arm → probability that the best candidate is its; sums to 1.
         p_near: probability that the incumbent is within 5 % of the best candidate.
-        expected_gain: by how much of the incumbent's value the next trial is expected to improve on it, ≥ 0.
+        expected_gain: by how much the next trial is expected to improve on the incumbent, in the objective's unit, ≥ 0.
     """
 
     candidates: Sequence[Candidate]
@@ -34,6 +38,32 @@ class Belief:
     p_best: Mapping[str, float]
     p_near: float
     expected_gain: float
+
+    def of(self, candidate: Candidate) -> Posterior | None:
+        """What is believed of one candidate; None where it is not among them."""
+        found = next((i for i, c in enumerate(self.candidates) if c.key == candidate.key), None)
+        return None if found is None else Posterior(float(self.mean[found]), float(self.sd[found]))
+
+    def p_arm(self, candidate: Candidate) -> float:
+        """The probability that the best candidate is of this one's arm; 0 where nobody gave it one."""
+        return self.p_best.get("/".join(candidate.arm), self.p_best.get(candidate.arm[0], 0.0))
+
+
+@dataclass(frozen=True, slots=True)
+class Posterior:
+    """What is believed of the true value of one candidate."""
+
+    mean: float
+    sd: float
+
+    @property
+    def interval95(self) -> tuple[float, float]:
+        """Of the log-normal distribution of that mean and standard deviation, where the mean is positive; else of the normal."""
+        if self.mean <= 0:
+            return self.mean - _Z * self.sd, self.mean + _Z * self.sd
+        spread = math.log1p((self.sd / self.mean) ** 2)
+        middle, half = math.log(self.mean) - spread / 2, _Z * math.sqrt(spread)
+        return math.exp(middle - half), math.exp(middle + half)
 
 
 @runtime_checkable
@@ -59,9 +89,12 @@ class Stop(Protocol):
 
         Args:
             observations: everything told so far, in order.
-            next_quote: of the trial that would be next.
+            next_quote: of the trial that would be next, with its candidate.
             belief: the optimizer's, where it offers one.
         """
+
+    def check(self, problem: Problem, optimizer: Optimizer, objective: Objective) -> None:
+        """Asked before anything is run: raises a `UsageError` where the rule makes no sense for the study."""
 
     def hopeless(self, trial: Trial, partial: Mapping[str, float], observations: Sequence[Observation]) -> bool:
         """Asked while a trial runs, by its objective's ``run.report`` and in its thread: whether ``partial``, the metrics so far,

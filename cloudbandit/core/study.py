@@ -13,6 +13,9 @@ from cloudbandit.core.known import (
     ALL,
     Estimate,
     History,
+    check_histories,
+    checked_estimates,
+    checked_facts,
     choose_facts,
     digest_of_estimate,
     digest_of_history,
@@ -46,7 +49,8 @@ class Study:
         store: keeps every trial; without one the study cannot be resumed.
         name: the study's name in the store; an existing study of that name is resumed.
         seed: determines everything that is drawn.
-        history: earlier studies by name, for optimizers that can use them: a `History` each, or bare observations.
+        history: earlier studies by name, for optimizers that can use them: a `History` each, or bare observations, judged by
+            this study's goal. They may be of another space.
         estimates: by name, what claims to predict metrics of a candidate beforehand; for optimizers that can use them.
         facts: which of the objective's facts the optimizer is told: ``"all"``, ``"none"``, or names.
         stop: a rule asked before each trial, and while one runs; see `cloudbandit.core.stop.Stop`.
@@ -61,7 +65,8 @@ class Study:
             A resumed study tries those that have no trial yet. One that is given back may come again like any other.
 
     Raises:
-        UsageError: a seed < 0, or an enqueued candidate outside the domain.
+        UsageError: a seed < 0, an enqueued candidate outside the domain, a history of other metrics or units, an estimate that
+            raises or is not finite, or a stop rule that makes no sense here.
     """
 
     def __init__(
@@ -92,9 +97,15 @@ class Study:
         self.domain, self.objective, self.goal = domain, objective, goal
         self.budget = Budget.of(budget)
         self.seed = seed
-        told = choose_facts(getattr(objective, "facts", no_facts), facts, domain)
-        self.problem = Problem(domain, goal, seed, told, histories(history), dict(estimates or {}))
+        told = choose_facts(checked_facts(getattr(objective, "facts", no_facts)), facts, domain)
+        remembered = histories(history)
+        believed = checked_estimates(estimates or {}, goal, domain)
+        check_histories(remembered, goal, getattr(objective, "units", {}))
+        self.problem = Problem(domain, goal, seed, told, remembered, believed)
         self._optimizer: Optimizer = optimizer(self.problem)
+        check = getattr(stop, "check", None)
+        if check is not None:
+            check(self.problem, self._optimizer, objective)
         self._facts, self._stop, self._wait_s = fact_names(facts), stop, wait_s
         self._pool, self._store, self._name = pool, store, name
         self._identity, self._where_known = dict(identity or {}), dict(where_known or {})

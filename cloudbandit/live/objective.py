@@ -9,6 +9,7 @@ import time
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 
+from cloudbandit.catalogue.facts import facts as facts_of
 from cloudbandit.core.errors import (
     HostInterrupted,
     HostLost,
@@ -100,8 +101,8 @@ class LiveObjective:
         return self._offers[candidate.arm][1]
 
     def facts(self, candidate: Candidate) -> Mapping[str, float | str]:
-        """See `cloudbandit.core.offer.Offer.facts`."""
-        return self.offer(candidate).facts()
+        """Of its offer and that offer's accelerator: see `cloudbandit.catalogue.facts.facts`."""
+        return facts_of(self.offer(candidate))
 
     def quote(self, candidate: Candidate) -> Quote:
         """What the provider may bill for the longest that a trial may take, boot included.

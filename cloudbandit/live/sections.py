@@ -33,6 +33,11 @@ class StudySection(Section):
     seconds: Amount | None = None
     seed: Count0 = 0
     wait_s: Amount0 = 60.0
+    history: Texts = field(default_factory=list)
+    estimates: list[Literal["serving"]] = field(default_factory=list)
+    stop: Literal["profit"] | None = None
+    production_runs: Amount | None = None
+    production_hours: Amount | None = None
     parallel: Count = 1
     store: Text | None = None
     keep_records: Text | None = None

@@ -17,10 +17,11 @@ from cloudbandit.core.bundled import bundled
 from cloudbandit.core.errors import DataError, UsageError
 from cloudbandit.core.fleet import USD_PER_H, FleetGoal
 from cloudbandit.core.goal import MAX_FAILURE_RATE, SLO, Goal, SLOGoal
+from cloudbandit.core.known import Estimate
 from cloudbandit.core.metrics import resolve_metric
 from cloudbandit.core.outputs import check_folder
 from cloudbandit.core.pools import Serial, Threads
-from cloudbandit.core.protocols import Provider
+from cloudbandit.core.profit import Profit, rule
 from cloudbandit.core.report import Report
 from cloudbandit.core.schema import convert, parse
 from cloudbandit.core.store import Store
@@ -28,12 +29,15 @@ from cloudbandit.core.study import Study
 from cloudbandit.core.trial import Observation
 from cloudbandit.engines.engine import Engine
 from cloudbandit.engines.registry import ENGINES
+from cloudbandit.live.estimates import serving
+from cloudbandit.live.memory import remember
 from cloudbandit.live.objective import LiveObjective
+from cloudbandit.live.providing import made_providers, named_providers
 from cloudbandit.live.sections import EngineSection, LoadSection, StudyFile, StudySection, WorkloadSection
 from cloudbandit.live.trial import METRICS, Benchmark, Load
 from cloudbandit.loadgen.workloads import Closed, Empirical, Fixed, LogNormal, Open, Trace, Workload
 from cloudbandit.optimizers.registry import make_factory
-from cloudbandit.providers.registry import DEFAULT, PROVIDERS
+from cloudbandit.replay.believers import naming_believers
 
 KIND = "live"
 _LOAD_KEYS = {
@@ -70,6 +74,7 @@ class LiveStudy:
     optimizer: str
     budget: Budget
     seed: int
+    stop: Profit | None = None
 
     @classmethod
     def of(cls, spec: Mapping[str, Any]) -> LiveStudy:
@@ -84,6 +89,7 @@ class LiveStudy:
         loads = _loads(file.load)
         goal = _goal(study, loads, file.load.request_slos)
         make_factory(study.optimizer, budget.trials)
+        stop = rule(study.stop, study.production_runs, study.production_hours)
         benchmark = Benchmark(
             file.engine.model,
             _workload(file.workload),
@@ -96,7 +102,7 @@ class LiveStudy:
             keep=None if study.keep_records is None else Path(study.keep_records).expanduser(),
         )
         needs = () if isinstance(goal, FleetGoal) else goal.metrics
-        objective = LiveObjective(_providers(spec), _engine(file.engine), benchmark, run=study.name, needs=needs)
+        objective = LiveObjective(made_providers(file), _engine(file.engine), benchmark, run=study.name, needs=needs)
         objective.domain()
         here = [arm for arm, one in objective.by_arm.items() if not getattr(one, "elsewhere", False)]
         if study.parallel > 1 and here:
@@ -104,11 +110,21 @@ class LiveStudy:
                 f"study.parallel is {study.parallel}, and trials of {', '.join(here)} run on this machine, where they would "
                 "measure one another. Cure: parallel = 1"
             )
-        return cls(spec, objective, goal, study.optimizer, budget, study.seed)
+        made = cls(spec, objective, goal, study.optimizer, budget, study.seed, stop)
+        made.estimates()
+        return made
 
     @property
     def name(self) -> str:
         return str(self.spec["study"].get("name", "study"))
+
+    def estimates(self) -> dict[str, Estimate]:
+        """What claims to predict metrics beforehand.
+
+        Raises:
+            UsageError: the study has nothing that it could predict; see `cloudbandit.live.estimates.serving`.
+        """
+        return {name: serving(self.objective) for name in self.spec["study"].get("estimates", ())}
 
     @property
     def elsewhere(self) -> bool:
@@ -144,22 +160,28 @@ class LiveStudy:
         parallel = int(self.spec["study"].get("parallel", 1))
         pool = Serial() if parallel == 1 else Threads(parallel)
         try:
-            study = Study(
-                self.objective.domain(),
-                self.objective,
-                self.goal,
-                make_factory(self.optimizer, self.budget.trials),
-                self.budget,
-                pool=pool,
-                store=store,
-                name=self.name,
-                seed=self.seed,
-                wait_s=float(self.spec["study"].get("wait_s", 60.0)),
-                identity={"optimizer": self.optimizer, "spec": _stable(self.spec)},
-                where_known=_where_known(self.spec.get("machine", {})),
-                spec=dict(self.spec),
-                on_trial=on_trial,
-            )
+            itself = None if store is None else (store.url, self.name)
+            history = remember(self.spec["study"].get("history", ()), self.goal, study=itself)
+            with naming_believers():
+                study = Study(
+                    self.objective.domain(),
+                    self.objective,
+                    self.goal,
+                    make_factory(self.optimizer, self.budget.trials),
+                    self.budget,
+                    pool=pool,
+                    store=store,
+                    name=self.name,
+                    seed=self.seed,
+                    history=history,
+                    estimates=self.estimates(),
+                    stop=self.stop,
+                    wait_s=float(self.spec["study"].get("wait_s", 60.0)),
+                    identity={"optimizer": self.optimizer, "spec": _stable(self.spec)},
+                    where_known=_where_known(self.spec.get("machine", {})),
+                    spec=dict(self.spec),
+                    on_trial=on_trial,
+                )
             return study.run()
         finally:
             pool.close()
@@ -224,30 +246,8 @@ def _several(names: str | list[str] | None) -> tuple[str, ...]:
 
 
 def providers_of(spec: Mapping[str, Any]) -> dict[str, tuple[str, dict[str, Any]]]:
-    """The plug-in and its settings, by the name of the arm.
-
-    Raises:
-        UsageError: both forms are there.
-    """
-    file = convert(_sections(spec), StudyFile, "the study", UsageError)
-    if file.provider is not None and file.providers:
-        raise UsageError("the study has [provider] and [providers.…]; [provider] is the form for one")
-    one = {} if file.provider is None else file.provider
-    sections = file.providers or {str(one.get("name", DEFAULT)): one}
-    return {
-        arm: (str(section.get("name", arm)), {key: value for key, value in section.items() if key != "name"})
-        for arm, section in sections.items()
-    }
-
-
-def _providers(spec: Mapping[str, Any]) -> dict[str, Provider]:
-    """By the name of the arm.
-
-    Raises:
-        UsageError: an unknown provider, or a key that it does not take.
-    """
-    form = "[providers.{}]" if spec.get("providers") else "[provider]"
-    return {arm: PROVIDERS.make(name, given, form.format(arm)) for arm, (name, given) in providers_of(spec).items()}
+    """See `cloudbandit.live.providing.named_providers`."""
+    return named_providers(convert(_sections(spec), StudyFile, "the study", UsageError))
 
 
 def _engine(section: EngineSection) -> Engine:

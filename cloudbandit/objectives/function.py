@@ -10,6 +10,7 @@ import time
 from collections.abc import Callable, Mapping
 
 from cloudbandit.core.errors import UsageError
+from cloudbandit.core.known import Facts, no_facts
 from cloudbandit.core.protocols import Quote, Run
 from cloudbandit.core.trial import Candidate, Result, Trial
 
@@ -23,10 +24,13 @@ class FunctionObjective:
         function: returns a number (the metric ``metric``), a mapping of metrics, or a whole `Result`.
         metric: the name of a bare number.
         quote: the worst case per evaluation, if evaluations cost money.
+        facts: what is known of a candidate free of charge.
     """
 
-    def __init__(self, function: Function, metric: str = "value", quote: Quote | None = None) -> None:
-        self.function, self.metric = function, metric
+    def __init__(
+        self, function: Function, metric: str = "value", quote: Quote | None = None, facts: Facts = no_facts
+    ) -> None:
+        self.function, self.metric, self.facts = function, metric, facts
         self._quote = quote or Quote()
 
     @property

@@ -2,5 +2,6 @@
 
 BANDIT = "cloudbandit"
 INNER = "gp-ard"
-DEFAULT = f"{BANDIT}:{INNER}"
-"""The default optimizer, of everything: CloudBandit around `INNER`."""
+"""What ``cloudbandit`` alone has inside."""
+DEFAULT = "joint"
+"""The default optimizer, of everything."""

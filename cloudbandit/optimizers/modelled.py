@@ -27,6 +27,8 @@ class Modelled:
             them attracts.
         logged: whether every objective is on a log scale.
         slos: per SLO whose metric is known, its column ``(n,)`` and limit.
+        logs: per objective, whether it is on a log scale.
+        slo_columns: per entry of ``slos``, its column in `Targets.slos`, and whether it is on a log scale.
         failed: 1 for each trial that failed without a value, else 0, ``(n,)``; None where all are the same.
         feasible: ``(n,)``.
         noise: ``(n,)``, variance of each trial's error as a share of the objective's variance (the mean over several objectives):
@@ -39,6 +41,8 @@ class Modelled:
     failed: Array | None
     feasible: Flags
     noise: list[float]
+    logs: list[bool]
+    slo_columns: list[tuple[int, bool]]
 
     @classmethod
     def of(cls, targets: Targets, candidates: Sequence[Candidate], log: bool = True) -> Modelled:
@@ -48,7 +52,7 @@ class Modelled:
         any_charged, ran = bool(targets.charged.any()), ~(targets.failed | unvalued)
         served = ~(unvalued | targets.censored)
         noisy = len({c.key for c in candidates}) < len(candidates) or not np.isnan(targets.stderr).all()
-        objectives, logged, noise = [], True, np.zeros(len(targets))
+        objectives, logs, noise = [], [], np.zeros(len(targets))
         for raw, sign, stderr in zip(targets.objectives.T, targets.signs.tolist(), targets.stderr.T, strict=True):
             y = np.where(unvalued, np.median(raw[~unvalued]), raw) if any_unvalued else raw
             if any_charged and ran.any():
@@ -60,16 +64,18 @@ class Modelled:
                 errors = stderr / np.abs(raw) if is_log else stderr
                 noise += _variances(y, errors, candidates, served) / (y.var() or 1.0)
             objectives.append(y)
-            logged &= is_log
-        slos = []
-        for column, limit, sign in zip(
-            targets.slos.T, targets.limits.tolist(), targets.slo_signs.tolist(), strict=True
+            logs.append(is_log)
+        slos, columns = [], []
+        for k, (column, limit, sign) in enumerate(
+            zip(targets.slos.T, targets.limits.tolist(), targets.slo_signs.tolist(), strict=True)
         ):
             if not np.isnan(column).all():
                 known, is_log = log_scale(column, sign) if sign * limit > 0 else (column, False)
                 slos.append((known, sign * math.log(sign * limit) if is_log else limit))
+                columns.append((k, is_log))
         failed = unvalued.astype(float) if any_unvalued and not unvalued.all() else None
-        return cls(objectives, logged, slos, failed, targets.feasible, (noise / len(objectives)).tolist())
+        shares = (noise / len(objectives)).tolist()
+        return cls(objectives, all(logs), slos, failed, targets.feasible, shares, logs, columns)
 
 
 def _variances(y: Array, stderr: Array, candidates: Sequence[Candidate], served: Flags) -> Array:

@@ -93,6 +93,13 @@ BUILT_IN: dict[str, Entry] = {
             objectives="several",
         ),
         Entry(
+            "joint",
+            f"{_OWN}.joint:Joint",
+            "one Gaussian process over all arms; facts, prices, estimates and history as hypotheses weighed by evidence",
+            "Rasmussen & Williams 2006; Hoeting et al. 1999; Duvenaud et al., NIPS 2011",
+            objectives="several",
+        ),
+        Entry(
             "gp-lcb",
             f"{_OWN}.gp:GPOptimizer",
             "the same model, lower confidence bound (κ = 2)",
@@ -327,7 +334,7 @@ def objectives_of(name: str) -> Literal["one", "several"]:
 
 def all_names() -> list[str]:
     """Every built-in method by name, CloudBandit around each of the searching ones."""
-    searching = ["random-wor", "coordinate", "gp", "gp-ard", "rbf", "skopt", "smac", "optuna", "hyperopt"]
+    searching = ["random-wor", "coordinate", "gp", "gp-ard", "joint", "rbf", "skopt", "smac", "optuna", "hyperopt"]
     return [*BUILT_IN, "cloudbandit:random", *(f"{BANDIT}:{name}" for name in searching)]
 
 

@@ -19,9 +19,9 @@ from cloudbandit.core.metrics import FAILURES, stand_in
 from cloudbandit.recommend.answer import Answer
 from cloudbandit.recommend.beliefs import Beliefs
 from cloudbandit.recommend.decision import Choices, choose, expected_regret, worth_of_measuring
-from cloudbandit.recommend.ranking import ACCEPT_TIME, parse_risk, rank
+from cloudbandit.recommend.ranking import parse_risk, rank
+from cloudbandit.recommend.source import ACCEPT_TIME, Source
 from cloudbandit.surrogate.loads import LOADS, LoadTest, RequestLengths, merged
-from cloudbandit.surrogate.model import Surrogate
 
 Floats = npt.NDArray[np.float64]
 
@@ -47,13 +47,13 @@ class Advisor:
     """A model, offers, a workload, users and SLOs; measurements are added with `update`.
 
     Args:
-        surrogate: trained on other models.
+        source: predicts what was not measured.
         model: what is to be served.
-        offers: what can be rented. Those whose engines cannot hold the model are left out.
+        offers: what can be rented. Those whose engines cannot hold the model, or not run it, are left out.
         slos: see `cloudbandit.core.fleet.parse_slos`.
         users: concurrent users in all, each with one request in flight.
-        workload: lengths of requests; by default those of the training data.
-        measured: load tests of this model.
+        workload: lengths of requests; by default the source's.
+        measured: load tests of this model; those of another engine inform, and answer for nothing.
         risk: see `cloudbandit.recommend.ranking.parse_risk`.
         loads: users per engine that are considered.
         only_measured: leave out offers whose profile was not measured, and predict nothing: a load that was not measured is
@@ -67,7 +67,7 @@ class Advisor:
 
     def __init__(
         self,
-        surrogate: Surrogate,
+        source: Source,
         model: ModelSpec,
         offers: Iterable[ServingOffer],
         slos: Iterable[str | SLO],
@@ -86,13 +86,13 @@ class Advisor:
             raise UsageError(f"users is {users!r}; it must be a whole number ≥ 1: how many are served at once")
         if not loads or list(loads) != sorted({int(u) for u in loads}) or loads[0] < 1:
             raise UsageError(f"loads must be increasing whole numbers ≥ 1, got {list(loads)}")
-        self.surrogate, self.model, self.users, self.loads, self.size = surrogate, model, users, tuple(loads), size
-        self.workload = workload or surrogate.tests.workload
+        self.source, self.model, self.users, self.loads, self.size = source, model, users, tuple(loads), size
+        self.workload = workload or source.workload
         self.slos = parse_slos(slos, max_failure_rate)
         self.risk = parse_risk(risk)
         self.measured = merged(measured)
         self.notes = list(notes)
-        here = {t.profile.key for t in self.measured}
+        here = {t.profile.key for t in self.measured if t.engine in ("", source.engine)}
         offers = list(offers)
         self._only_measured = only_measured
         if only_measured:
@@ -111,21 +111,41 @@ class Advisor:
         rest = [o for o in offers if o.profile.key not in here]
         if rest or not self.offers:
             try:
-                self.offers += fitting(model, rest, self.workload.longest)
+                self.offers += self._servable(rest)
             except UsageError:
                 if not self.offers:
                     raise
-        self.offers.sort(key=offers.index)
+        place = {id(o): i for i, o in enumerate(offers)}
+        self.offers.sort(key=lambda o: place[id(o)])
         self._check_known()
         self._consider(self.offers)
         self._notes()
+
+    def _servable(self, offers: Sequence[ServingOffer]) -> list[ServingOffer]:
+        """Those that hold the model and whose GPUs and engine can run it.
+
+        Raises:
+            NoOfferError: none; the message says why the roomiest cannot.
+        """
+        hold = fitting(self.source.as_served(self.model), offers, self.workload.longest)
+        why = {o.profile.key: "" for o in hold}
+        for key, profile in {o.profile.key: o.profile for o in hold}.items():
+            why[key] = self.source.refusal(self.model, profile, self.workload)
+        served = [o for o in hold if not why[o.profile.key]]
+        refused = {text: key[0] for key, text in why.items() if text}
+        if not served:
+            raise NoOfferError(f"{self.model.name} runs on none of the offers that hold it: {next(iter(refused))}")
+        if refused:
+            parts = ", ".join(sorted(set(refused.values())))
+            self.notes.append(f"left out, for they cannot run it ({next(iter(refused)).partition('. ')[0]}): {parts}")
+        return served
 
     def _consider(self, offers: list[ServingOffer]) -> None:
         self.offers = offers
         self.profiles = list({o.profile.key: o.profile for o in offers}.values())
         self._choices = Choices.of(offers, [p.key for p in self.profiles])
         self.beliefs = Beliefs(
-            self.surrogate,
+            self.source,
             self.model,
             self.profiles,
             self.loads,
@@ -140,7 +160,7 @@ class Advisor:
 
     def _check_known(self) -> None:
         """Refuse an SLO on what no load test has."""
-        have = self.surrogate.tests.metrics | {m for t in self.measured for m in t.metrics}
+        have = self.source.metrics | {m for t in self.measured for m in t.metrics}
         for slo in self.slos:
             if not {slo.metric, stand_in(slo.metric)} & have:
                 cure = "; or allow any with max_failure_rate=None" if slo.metric in FAILURES else ""
@@ -150,22 +170,9 @@ class Advisor:
                 )
 
     def _notes(self) -> None:
-        if any(s.metric.startswith("nttft") for s in self.slos):
+        if any(s.metric.startswith("nttft") for s in self.slos) and "ttft_p50_ms" not in self.source.metrics:
             self.notes.append(f"nttft in the training data leaves out {ACCEPT_TIME}")
-        recorded = self.surrogate.tests.workload
-        for name, mine, theirs in (
-            ("input", self.workload.input_mean, recorded.input_mean),
-            ("output", self.workload.output_mean, recorded.output_mean),
-        ):
-            if not 2 / 3 <= mine / theirs <= 3 / 2:
-                self.notes.append(
-                    f"requests of {mine:g} {name} tokens are extrapolated from measurements with {theirs:.3g}: "
-                    "measure before you rent"
-                )
-        known = {t.profile.gpu.part for t in self.surrogate.tests.tests}
-        new = sorted({p.gpu.part for p in self.profiles} - known - {t.profile.gpu.part for t in self.measured})
-        if new:
-            self.notes.append(f"never measured with any model, so extrapolated from datasheets: {', '.join(new)}")
+        self.notes += self.source.notes(self.model, self.profiles, self.workload, self.measured)
 
     # ── beliefs ──
 
@@ -197,6 +204,11 @@ class Advisor:
         """The offers that meet the SLOs at the chosen risk, best first."""
         return rank(self.beliefs, self.offers, self._choices, self.risk, self.notes)
 
+    @property
+    def engine(self) -> str:
+        """Whose load curves are asked about."""
+        return self.source.engine
+
     # ── few-shot ──
 
     @property
@@ -213,7 +225,8 @@ class Advisor:
         """What to benchmark next: the profile whose measurement promises most.
 
         Args:
-            kind: ``"sweep"`` (every load) or ``"point"`` (the one load whose outcome is least certain).
+            kind: ``"sweep"`` (loads that double, and what lies between once these are known) or ``"point"`` (the one load whose
+                outcome is least certain).
             stop_below: the stop rule: None is returned once the remaining expected regret is below this.
             among: keys of the profiles that can be measured; None: all.
 
@@ -237,6 +250,8 @@ class Advisor:
         if worth[best] < 0:
             return None
         columns = [j for j in range(len(self.loads)) if open_[best, j]]
+        doublings = [j for j in columns if self.loads[j].bit_count() == 1]
+        columns = doublings if kind == "sweep" and len(doublings) > 1 else columns
         if kind == "point":
             p = ok[:, best].mean(0)
             columns = [min(columns, key=lambda j: (abs(p[j] - 0.5), j))]

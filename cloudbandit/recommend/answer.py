@@ -21,11 +21,12 @@ class Recommendation:
         usd_per_million_output_tokens: at that load, in the median; None where throughput is not known.
         p_meets_slo: probability that every SLO is met at ``load_per_engine`` (1 or 0 where it was measured).
         binding: the SLO that would be violated first by more users per machine; ``"none up to N users"`` where none is known to.
-        source: ``"measured"``: every SLO's metric was measured on this profile at every load up to the chosen one; else
+        source: ``"measured"``: every SLO was measured to be met on this profile, at ``load_per_engine`` or more users; else
             ``"predicted"``.
         medians: of each SLO's metric at ``load_per_engine``, by the name of the metric that answered.
         intervals: central 80 % predictive intervals of them; a point where it was measured.
         answered_by: each SLO's metric → the metric that answered: itself, or its stand-in (`cloudbandit.core.metrics.stand_in`).
+        basis: what a prediction here rests on.
     """
 
     offer: ServingOffer
@@ -40,6 +41,7 @@ class Recommendation:
     medians: dict[str, float]
     intervals: dict[str, tuple[float, float]]
     answered_by: dict[str, str]
+    basis: str = ""
 
     @property
     def stand_ins(self) -> list[str]:
@@ -70,6 +72,7 @@ class Recommendation:
             "medians": self.medians,
             "intervals_80": {m: list(i) for m, i in self.intervals.items()},
             "answered_by": self.answered_by,
+            "basis": self.basis,
         }
 
 
@@ -82,6 +85,8 @@ class Answer:
         explanation: which SLO binds and what the best attainable is, where nothing is recommended.
         notes: what the reader must know: metrics that stand for others, offers left out, old prices.
         expected_regret: by how much of the cheapest cost the first entry is expected to be off, 0 … 1.
+        engine: that serves.
+        p_wanted: the probability with which every entry meets the SLOs at least; None: ranked by expected utility.
     """
 
     model: str
@@ -91,6 +96,8 @@ class Answer:
     explanation: str
     notes: Sequence[str]
     expected_regret: float
+    engine: str = ""
+    p_wanted: float | None = None
 
     def choices(self) -> list[tuple[Recommendation, list[str]]]:
         """The ranking with what is equal but for the region as one choice: its first entry, and the regions, best first."""
@@ -115,4 +122,6 @@ class Answer:
             "explanation": self.explanation,
             "notes": list(self.notes),
             "expected_regret": self.expected_regret,
+            "engine": self.engine,
+            "p_wanted": self.p_wanted,
         }

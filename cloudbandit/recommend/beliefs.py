@@ -1,7 +1,7 @@
 """What is known and believed of one model's metrics, on some profiles, over the loads.
 
 A metric is answered by its own measurement; where that is missing by its stand-in's (`cloudbandit.core.metrics.stand_in`); where
-nothing was measured by the surrogate's prediction, of the stand-in where the surrogate never saw the metric itself.
+nothing was measured by the source's prediction, of the stand-in where the source does not know the metric itself.
 """
 
 from __future__ import annotations
@@ -15,10 +15,10 @@ from cloudbandit.catalogue.gpus import Profile
 from cloudbandit.catalogue.models import ModelSpec
 from cloudbandit.core.curve import answers, meets
 from cloudbandit.core.goal import SLO
-from cloudbandit.core.metrics import stand_in
+from cloudbandit.core.metrics import of_fleet, stand_in
 from cloudbandit.recommend.decision import ok_loads
-from cloudbandit.surrogate.loads import LoadTest, RequestLengths, with_stand_ins
-from cloudbandit.surrogate.model import Surrogate, from_log
+from cloudbandit.recommend.source import Source
+from cloudbandit.surrogate.loads import LoadTest, RequestLengths
 
 Floats = npt.NDArray[np.float64]
 Bools = npt.NDArray[np.bool_]
@@ -28,19 +28,19 @@ class Beliefs:
     """Of a model, given load tests of it.
 
     Args:
-        surrogate: trained on other models.
+        source: predicts what was not measured.
         model: what is served.
         profiles, loads: where metrics are asked for: an engine each, and its concurrent users.
         slos, users: what is asked of a fleet.
         metrics: that are wanted besides those of the SLOs.
-        measured: load tests of the model, merged.
+        measured: load tests of the model, merged; those of another engine inform and are not known.
         predict: False: only what was measured is considered.
         size: samples.
     """
 
     def __init__(
         self,
-        surrogate: Surrogate,
+        source: Source,
         model: ModelSpec,
         profiles: Sequence[Profile],
         loads: Sequence[int],
@@ -53,11 +53,11 @@ class Beliefs:
         predict: bool = True,
         size: int = 256,
     ) -> None:
-        self.surrogate, self.model, self.workload = surrogate, model, workload
+        self.source, self.model, self.workload = source, model, workload
         self.profiles, self.loads, self.slos, self.users = profiles, loads, slos, users
         self.metrics = tuple(dict.fromkeys([*(s.metric for s in slos), *metrics]))
-        self._measured, self._evidence = measured, with_stand_ins(measured)
-        self._trained = surrogate.tests.metrics
+        self.measured, self._trained = measured, source.metrics
+        self._mine = [t for t in measured if t.engine in ("", source.engine)]
         self._predict, self._size = predict, size
         self._known: dict[str, Floats] = {}
         self._names: dict[str, list[list[str]]] = {}
@@ -66,7 +66,7 @@ class Beliefs:
     def _own(self, metric: str) -> Floats:
         row, column = {p.key: i for i, p in enumerate(self.profiles)}, {u: j for j, u in enumerate(self.loads)}
         out = np.full((len(self.profiles), len(self.loads)), np.nan)
-        for t in self._measured:
+        for t in self._mine:
             if metric in t.metrics and t.profile.key in row and t.users in column:
                 out[row[t.profile.key], column[t.users]] = t.metrics[metric]
         return out
@@ -79,7 +79,7 @@ class Beliefs:
         return self._known[metric]
 
     def predicted_by(self, metric: str) -> str:
-        """The metric that the surrogate predicts for this one."""
+        """The metric that the source predicts for this one."""
         other = stand_in(metric)
         return other if other is not None and metric not in self._trained and other in self._trained else metric
 
@@ -97,16 +97,35 @@ class Beliefs:
             ]
         return self._names[metric]
 
+    def bounds(self, metric: str) -> tuple[Floats, Floats]:
+        """(profiles, loads) each: between which values the metric lies by what was measured at lower and at higher loads, for
+        latencies and failures grow with users, and a user's share of the throughput falls. Infinite where nothing tells."""
+        per_user = np.asarray(self.loads, float) if of_fleet(metric) else np.ones(len(self.loads))
+        known = self.known(metric) / per_user
+        up, down = (known[:, ::-1], known) if of_fleet(metric) else (known, known[:, ::-1])
+        low = np.maximum.accumulate(np.where(np.isnan(up), -np.inf, up), axis=1)
+        high = np.minimum.accumulate(np.where(np.isnan(down), np.inf, down), axis=1)
+        low, high = (low[:, ::-1], high) if of_fleet(metric) else (low, high[:, ::-1])
+        return low * per_user, high * per_user
+
     def decided(self, slo: SLO) -> Bools:
         """(profiles, loads): where an SLO is known to be violated at this load or a lower one, so that nothing else matters."""
-        known = self.known(slo.metric)
-        bad = np.isfinite(known) & ~meets(slo, known, self.loads, self.users)
+        low, high = self.bounds(slo.metric)
+        best = low if slo.at_most else high
+        bad = np.isfinite(best) & ~meets(slo, best, self.loads, self.users)
         out: Bools = np.logical_or.accumulate(bad, axis=-1)
         return out
 
+    def known_to_meet(self, slo: SLO) -> Bools:
+        """(profiles, loads): where an SLO was measured to be met, here or at a higher load; or is taken for granted."""
+        low, high = self.bounds(slo.metric)
+        worst = high if slo.at_most else low
+        out: Bools = np.isfinite(worst) & meets(slo, worst, self.loads, self.users)
+        return out | (~np.isfinite(worst) if slo.metric in self.source.assumed else False)
+
     def open(self) -> Bools:
         """(profiles, loads): where a measurement could tell whether the SLOs are met."""
-        known = np.logical_and.reduce([np.isfinite(self.known(s.metric)) for s in self.slos])
+        known = np.logical_and.reduce([self.known_to_meet(s) for s in self.slos])
         out: Bools = ~(known | np.logical_or.reduce([self.decided(s) for s in self.slos]))
         return out
 
@@ -118,17 +137,18 @@ class Beliefs:
             if not self._predict or all((np.isfinite(known[s.metric]) | settled).all() for s in self.slos):
                 self._samples = {m: v[None] for m, v in known.items()}
             else:
-                drawn = self.surrogate.samples(
+                drawn = self.source.samples(
                     self.model,
                     self.profiles,
                     self.loads,
                     list(dict.fromkeys(self.predicted_by(m) for m in self.metrics)),
-                    self._evidence,
+                    self.measured,
                     self.workload,
                     self._size,
                 )
                 self._samples = {
-                    m: np.where(np.isnan(known[m]), drawn[self.predicted_by(m)], known[m]) for m in self.metrics
+                    m: np.where(np.isnan(known[m]), np.clip(drawn[self.predicted_by(m)], *self.bounds(m)), known[m])
+                    for m in self.metrics
                 }
         return self._samples
 
@@ -147,10 +167,7 @@ class Beliefs:
         return out
 
     def band(self, profile: Profile, metric: str, level: float = 0.8) -> tuple[Floats, Floats, Floats]:
-        """Low, median and high of what the surrogate predicts for a metric, over the loads on one profile: a calibrated central
-        predictive interval."""
+        """Low, median and high of what is predicted for a metric, over the loads on one profile: a calibrated central predictive
+        interval."""
         metric = self.predicted_by(metric)
-        belief = self.surrogate.belief(self.model, [profile], self.loads, metric, self._evidence, self.workload)
-        width = self.surrogate.half_width(metric, level) * np.sqrt(np.maximum(np.diag(belief.covariance), 0.0))
-        low, middle, high = (from_log(metric, belief.mean + s * width) for s in (-1, 0, 1))
-        return low, middle, high
+        return self.source.band(self.model, profile, self.loads, metric, self.measured, self.workload, level)

@@ -9,6 +9,7 @@ from dataclasses import dataclass
 from statistics import median
 
 from cloudbandit.core.goal import SLO, best
+from cloudbandit.core.profit import Profit
 from cloudbandit.core.trial import Observation
 from cloudbandit.replay.methods import Method
 from cloudbandit.replay.task import Task, study_of
@@ -30,6 +31,7 @@ class Run:
     right_arm: bool
     evaluations_to_near: float
     usd_to_near: float
+    evaluations: int = 0
 
 
 @dataclass(frozen=True, slots=True)
@@ -57,6 +59,11 @@ class Cell:
     seeds: int
     facts: str | tuple[str, ...]
     production_runs: int
+    stop: Profit | None = None
+
+    def run(self, table: Table) -> Outcome:
+        """Every seed; where suggestions do not depend on the budget, the smaller ones are read off the longest run."""
+        return _run(self, table)
 
 
 @dataclass(frozen=True, slots=True)
@@ -80,8 +87,7 @@ def task_of(
     return Task(table, workload, minimize, slos, failures, maximize)
 
 
-def run_cell(cell: Cell, table: Table) -> Outcome:
-    """Every seed; where suggestions do not depend on the budget, the smaller ones are read off the longest run."""
+def _run(cell: Cell, table: Table) -> Outcome:
     task = task_of(table, cell.workload, cell.minimize, cell.maximize, cell.slos, cell.failures)
     runs: list[Run | FrontRun] = []
     asks: list[float] = []
@@ -90,16 +96,17 @@ def run_cell(cell: Cell, table: Table) -> Outcome:
         for budget in reversed(cell.budgets):
             if budget != cell.budgets[-1] and anytime:
                 continue  # read off the longest run below
-            study = study_of(task, cell.method, budget, seed, cell.facts)
+            study = study_of(task, cell.method, budget, seed, cell.facts, stop=cell.stop)
             report = study.run()
             anytime = getattr(study.optimizer, "anytime", True)
             asks.extend(report.ask_seconds)
             for level in cell.budgets if anytime else (budget,):
-                runs.append(_read_off(task, report.observations, level, cell.production_runs))
+                runs.append(read_off(task, report.observations, level, cell.production_runs))
     return Outcome(tuple(runs), median(asks) if asks else 0.0)
 
 
-def _read_off(task: Task, observations: Sequence[Observation], budget: int, production_runs: int) -> Run | FrontRun:
+def read_off(task: Task, observations: Sequence[Observation], budget: int, production_runs: int) -> Run | FrontRun:
+    """What a study's first informative trials were worth."""
     tried = [o for o in observations if o.score is not None][:budget]
     if task.several:
         return FrontRun(budget, task.hypervolume_share(tried), task.front_points(tried), len(task.front))
@@ -118,4 +125,5 @@ def _read_off(task: Task, observations: Sequence[Observation], budget: int, prod
         answer is not None and answer.candidate.arm[0] == task.optimum.arm[0],
         evaluations_to_near,
         usd_to_near,
+        len(tried),
     )

@@ -9,14 +9,31 @@ import os
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import asdict
 from pathlib import Path
+from typing import Any, Protocol, cast
 
 from cloudbandit.core.errors import UsageError
 from cloudbandit.core.outputs import check_file, check_folder
-from cloudbandit.replay.cells import Cell, FrontRun, Outcome, Run
+from cloudbandit.replay.cells import FrontRun, Outcome, Run
+from cloudbandit.replay.methods import Method
 from cloudbandit.tables.table import Table
 
 
-def keys(cells: Sequence[Cell], table: Table) -> list[str]:
+class Work(Protocol):
+    """What a line of a checkpoint is of: a dataclass of everything its outcome depends on, but for the table's content."""
+
+    @property
+    def table(self) -> str: ...
+
+    @property
+    def workload(self) -> str: ...
+
+    @property
+    def method(self) -> Method: ...
+
+    def run(self, table: Table) -> Outcome: ...
+
+
+def keys(cells: Sequence[Work], table: Table) -> list[str]:
     """The same for the same work: the table's content, and the content of an optimizer from a file, included.
 
     Raises:
@@ -24,7 +41,7 @@ def keys(cells: Sequence[Cell], table: Table) -> list[str]:
     """
     code = {cell.method.label: _code(cell.method.how) for cell in cells}
     shared = (repr(table.manifest), table.fingerprint)
-    texts = [repr((asdict(cell), *shared, code[cell.method.label])) for cell in cells]
+    texts = [repr((asdict(cast(Any, cell)), *shared, code[cell.method.label])) for cell in cells]
     return [hashlib.sha256(text.encode()).hexdigest()[:24] for text in texts]
 
 

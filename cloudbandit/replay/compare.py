@@ -16,16 +16,18 @@ from concurrent.futures import ProcessPoolExecutor, as_completed
 from multiprocessing import get_context
 from pathlib import Path
 
-from cloudbandit.core.errors import BudgetError, TableError, UnknownNameError, UsageError, need
+from cloudbandit.core.errors import BudgetError, NoBeliefError, TableError, UnknownNameError, UsageError, need
 from cloudbandit.core.goal import SLO
-from cloudbandit.core.known import ALL, choose_facts
-from cloudbandit.core.protocols import Problem
+from cloudbandit.core.known import ALL
+from cloudbandit.core.profit import Profit
 from cloudbandit.replay import checkpoint as kept
-from cloudbandit.replay.cells import Cell, Outcome, run_cell, task_of
+from cloudbandit.replay.cells import Cell, Outcome, task_of
+from cloudbandit.replay.checkpoint import Work
+from cloudbandit.replay.lifelong import Life, check_methods, order_of, rows_of
 from cloudbandit.replay.methods import Method, Optimizers, methods_of
 from cloudbandit.replay.repeats import say_what_disagrees
 from cloudbandit.replay.rows import Row, summed_up
-from cloudbandit.replay.task import PRODUCTION_RUNS, Aim, Task
+from cloudbandit.replay.task import PRODUCTION_RUNS, Aim, Task, study_of
 from cloudbandit.tables.recorded import Failures
 from cloudbandit.tables.registry import load_table
 from cloudbandit.tables.table import Table
@@ -48,12 +50,16 @@ def compare_rows(
     checkpoint: Path | None = None,
     baseline: str | None = None,
     production_runs: int = PRODUCTION_RUNS,
+    stop: Profit | None = None,
+    lifelong: bool = False,
     on_cell: Callable[[int, int], None] | None = None,
     on_left_out: Callable[[str, str], None] | None = None,
 ) -> list[Row]:
     """Run every optimizer on every workload with seeds 0 … seeds−1: `cloudbandit.api.compare` as rows.
 
     Args:
+        stop: ends a study before its budget does; every optimizer must say what it believes.
+        lifelong: seeds are orders of the workloads, and each search is told what the earlier ones of its method and order tried.
         on_left_out: told (optimizer, why) of what ``all`` stands for and cannot take part.
     """
     methods = methods_of(optimizers)
@@ -73,7 +79,10 @@ def compare_rows(
     for task in tasks:  # impossible goals and bad optima are errors before hours of work
         _ = task.front if task.several else task.best_value
     say_what_disagrees(loaded, tasks[0].goal)
-    methods = _taking_part(tasks, methods, levels, facts, on_left_out)
+    if lifelong:
+        methods = [m for m in methods if not (m.by_all and m.history)]
+        check_methods(methods)
+    methods = _taking_part(tasks, methods, levels, facts, stop, on_left_out)
     labels = [m.label for m in methods]
     if baseline is not None and baseline not in labels:
         raise UnknownNameError("baseline", baseline, labels)
@@ -82,13 +91,20 @@ def compare_rows(
         _check_pickle(methods, here)
     name = loaded.name if isinstance(table, Table) else str(table)
     told = facts if isinstance(facts, str) else tuple(facts)
-    cells = [
-        Cell(name, task.workload, *goal, method, levels, seeds, told, production_runs)
+    shared = told, production_runs, stop
+    at = labels.index(baseline) if baseline else 0
+    if not lifelong:
+        cells = [Cell(name, t.workload, *goal, method, levels, seeds, *shared) for method in methods for t in tasks]
+        outcomes = _run_all(cells, loaded, here, jobs, scheduler, checkpoint, on_cell)
+        return summed_up(methods, levels, outcomes, len(tasks), at)
+    orders = [order_of([t.workload for t in tasks], seed) for seed in range(seeds)]
+    lives = [
+        Life(name, order, *goal, method, level, seed, *shared)
         for method in methods
-        for task in tasks
+        for level in levels
+        for seed, order in enumerate(orders)
     ]
-    outcomes = _run_all(cells, loaded, here, jobs, scheduler, checkpoint, on_cell)
-    return summed_up(methods, levels, outcomes, len(tasks), labels.index(baseline) if baseline else 0)
+    return rows_of(methods, levels, lives, _run_all(lives, loaded, here, jobs, scheduler, checkpoint, on_cell), at)
 
 
 def _taking_part(
@@ -96,17 +112,18 @@ def _taking_part(
     methods: Sequence[Method],
     budgets: Sequence[int],
     facts: str | Sequence[str],
+    stop: Profit | None,
     on_left_out: Callable[[str, str], None] | None,
 ) -> list[Method]:
     """Building each kind of study once raises what a whole sweep would raise late."""
     out = []
     for method in methods:
         try:
-            _build(tasks, method, min(budgets), facts)
+            _build(tasks, method, min(budgets), facts, stop)
         except BudgetError:
             raise
         except UsageError as error:
-            if not (method.by_all and tasks[0].several):
+            if not (method.by_all and (tasks[0].several or isinstance(error, NoBeliefError))):
                 raise
             if on_left_out is not None:
                 on_left_out(method.label, str(error))
@@ -115,12 +132,10 @@ def _taking_part(
     return out
 
 
-def _build(tasks: Sequence[Task], method: Method, budget: int, facts: str | Sequence[str]) -> None:
+def _build(tasks: Sequence[Task], method: Method, budget: int, facts: str | Sequence[str], stop: Profit | None) -> None:
     for task in (tasks[0], max(tasks, key=lambda t: len(t.objective.domain.names))):
-        domain, history = task.objective.domain, task.history(method.history)
-        problem = Problem(domain, task.goal, facts=choose_facts(task.objective.facts, facts, domain), history=history)
         try:
-            method.factory(budget)(problem)
+            study_of(task, method, budget, 0, facts, stop=stop)
         except BudgetError as error:
             raise BudgetError(f"{method.label} on workload {task.workload!r}: {error}") from error
 
@@ -143,7 +158,7 @@ def _check_pickle(methods: Sequence[Method], table: Table | None) -> None:
 
 
 def _run_all(
-    cells: Sequence[Cell],
+    cells: Sequence[Work],
     table: Table,
     here: Table | None,
     jobs: int,
@@ -170,7 +185,7 @@ def _run_all(
 
 
 def _map(
-    cells: Sequence[Cell], todo: Sequence[int], table: Table, here: Table | None, jobs: int, scheduler: str | None
+    cells: Sequence[Work], todo: Sequence[int], table: Table, here: Table | None, jobs: int, scheduler: str | None
 ) -> Generator[tuple[int, Outcome], None, None]:
     """(cell number, outcome), in any order. ``here``: a table that others cannot load by its name."""
     if scheduler is not None:
@@ -184,7 +199,7 @@ def _map(
         return
     if jobs == 1:
         for i in todo:
-            yield i, run_cell(cells[i], table)
+            yield i, cells[i].run(table)
         return
     with ProcessPoolExecutor(jobs, get_context("spawn"), _keep, (here,)) as executor:
         try:
@@ -228,6 +243,6 @@ def _keep(table: Table | None) -> None:
     _sent[:] = [] if table is None else [table]
 
 
-def _elsewhere(cell: Cell, table: Table | None = None) -> Outcome:
+def _elsewhere(cell: Work, table: Table | None = None) -> Outcome:
     """In another process, which keeps what it loaded."""
-    return run_cell(cell, table or (_sent[0] if _sent else load_table(cell.table)))
+    return cell.run(table or (_sent[0] if _sent else load_table(cell.table)))

@@ -32,6 +32,7 @@ class CompareRow:
         median_evaluations_to_near, median_usd_to_near: trials and USD until then; None where the median run did not.
         mean_rank: over tasks, 1 is best, among the optimizers of this comparison at this budget.
         difference_percent, difference_ci95: mean regret minus the baseline's, paired by task (by seed where there is one task).
+        mean_evaluations: informative trials; fewer than the budget where a rule stopped the study, or nothing was left to try.
         learns_from: ``others`` or ``itself`` where the method was told of recorded workloads beforehand; such rows are upper
             limits or controls, not competitors.
     """
@@ -53,6 +54,7 @@ class CompareRow:
     mean_rank: float
     difference_percent: float
     difference_ci95: tuple[float, float]
+    mean_evaluations: float
     learns_from: str
 
     def to_dict(self) -> dict[str, Any]:
@@ -151,6 +153,7 @@ def _at(methods: Sequence[Method], grouped: Sequence[Sequence[Outcome]], budget:
                 median_evaluations_to_near=_finite(median(r.evaluations_to_near for r in every)),
                 median_usd_to_near=_finite(median(r.usd_to_near for r in every)),
                 difference_percent=difference,
+                mean_evaluations=fmean(r.evaluations for r in every),
                 **shared,
             )
         rows.append(row)

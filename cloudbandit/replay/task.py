@@ -19,16 +19,18 @@ import numpy as np
 
 from cloudbandit.core.budget import Budget
 from cloudbandit.core.errors import TableError, UsageError
-from cloudbandit.core.goal import MAX_FAILURE_RATE, SLO, Goal, SLOGoal, best, own_sign
+from cloudbandit.core.goal import MAX_FAILURE_RATE, SLO, SLOGoal, best, own_sign, turned
 from cloudbandit.core.known import ALL, History
 from cloudbandit.core.metrics import FAILURES, resolve_metric
 from cloudbandit.core.pools import Simulated
 from cloudbandit.core.protocols import Factory
 from cloudbandit.core.report import Report
+from cloudbandit.core.stop import Stop
 from cloudbandit.core.store import Store
 from cloudbandit.core.study import Study
 from cloudbandit.core.trial import Candidate, Observation, Score, Trial
 from cloudbandit.optimizers import DEFAULT
+from cloudbandit.replay.believers import naming_believers
 from cloudbandit.replay.front import TrueFront
 from cloudbandit.replay.methods import Method
 from cloudbandit.replay.repeats import say_what_disagrees
@@ -273,8 +275,7 @@ class Task:
 
     def recorded(self) -> History:
         """The same, with what is known of it, as another study may learn from it."""
-        units = {name: m.unit for name, m in self.table.manifest.metrics.items() if m.unit}
-        return History(self.observations(), self.objective.facts, units)
+        return History(self.observations(), self.objective.facts, self.objective.units)
 
     def history(self, kind: str) -> Mapping[str, History]:
         """What an optimizer may learn before the first trial: ``"others"``: all other workloads of the table, those that never
@@ -315,12 +316,6 @@ def task_seed(seed: int, workload: str) -> int:
     return int(np.random.SeedSequence((seed, zlib.crc32(workload.encode()))).generate_state(1)[0])
 
 
-def turned(goal: Goal) -> dict[str, list[str]]:
-    """The part of a study's identity that says what is maximised; nothing where nothing is, so that earlier studies go on."""
-    found = [m for m, sign in zip(goal.metrics, getattr(goal, "signs", ()), strict=False) if sign < 0]
-    return {"maximize": found} if found else {}
-
-
 def replay(
     task: Task,
     optimizer: str | Factory | Method,
@@ -329,6 +324,8 @@ def replay(
     *,
     facts: str | Sequence[str] = ALL,
     workers: int = 1,
+    history: Mapping[str, History] | None = None,
+    stop: Stop | None = None,
     store: Store | None = None,
     name: str | None = None,
     spec: dict[str, object] | None = None,
@@ -342,13 +339,20 @@ def replay(
         budget: an int means trials.
         facts: which of the table's facts the optimizer is told: ``"all"``, ``"none"``, or names.
         workers: evaluations in flight.
-        store, name, spec: see `Study`; a larger budget goes on with a stored study.
+        history: earlier studies by name, beside what the method itself must be told.
+        stop, store, name, spec: see `Study`; a larger budget goes on with a stored study.
         on_study: shown the study before it runs, e.g. to print its schedule.
     """
     say_what_disagrees(task.table, task.goal)
-    study = study_of(
-        task, optimizer, budget, seed, facts, workers, store=store, name=name, spec=spec, on_trial=on_trial
-    )
+    told: dict[str, Any] = {
+        "history": history,
+        "stop": stop,
+        "store": store,
+        "name": name,
+        "spec": spec,
+        "on_trial": on_trial,
+    }
+    study = study_of(task, optimizer, budget, seed, facts, workers, **told)
     if on_study is not None:
         on_study(study)
     return study.run()
@@ -362,6 +366,8 @@ def study_of(
     facts: str | Sequence[str] = ALL,
     workers: int = 1,
     *,
+    history: Mapping[str, History] | None = None,
+    stop: Stop | None = None,
     store: Store | None = None,
     name: str | None = None,
     spec: dict[str, object] | None = None,
@@ -373,19 +379,22 @@ def study_of(
     budget = Budget.of(budget)
     method = optimizer if isinstance(optimizer, Method) else Method.of(optimizer)
     identity = {"optimizer": method.label, "workers": workers, **turned(task.goal)}
-    return Study(
-        task.objective.domain,
-        task.objective,
-        task.goal,
-        method.factory(budget.trials),
-        budget,
-        pool=Simulated(workers),
-        store=store,
-        name=name or "study",
-        seed=task_seed(seed, task.workload),
-        history=task.history(method.history),
-        facts=facts,
-        identity=identity,
-        spec=spec,
-        on_trial=on_trial,
-    )
+    known = task.history(method.history)
+    with naming_believers():
+        return Study(
+            task.objective.domain,
+            task.objective,
+            task.goal,
+            method.factory(budget.trials),
+            budget,
+            pool=Simulated(workers),
+            store=store,
+            name=name or "study",
+            seed=task_seed(seed, task.workload),
+            history={**known, **history} if history else known,
+            stop=stop,
+            facts=facts,
+            identity=identity,
+            spec=spec,
+            on_trial=on_trial,
+        )

@@ -46,7 +46,8 @@ def report(held: Sequence[Held]) -> dict[str, Any]:
 
 def _errors(held: Sequence[Held]) -> dict[str, dict[str, float]]:
     out: dict[str, dict[str, float]] = {}
-    for name in TIMES:
+    others = sorted({m for h in held for m in h.predicted} - set(TIMES))
+    for name in (*TIMES, *others):
         pairs = [(h.predicted[name], h.measured[name]) for h in held if name in h.measured and name in h.predicted]
         if pairs:
             out[name] = {

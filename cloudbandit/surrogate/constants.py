@@ -54,6 +54,32 @@ def fit(c: Columns, log_tpot_ms: Floats, log_ttft_ms: Floats, groups: Sequence[A
     return Constants(step, first)
 
 
+def fit_engine(known: Constants, engine: str, c: Columns, times: Floats, groups: Sequence[Any]) -> Constants:
+    """Learn one engine's ratios from its points, everything else as it is.
+
+    Args:
+        times: (N, 2) logarithms of TPOT and TTFT in ms; NaN: not measured.
+    """
+    weights, ending = _weights(groups), f"_{engine}"
+
+    def step_error(v: Mapping[str, float], rows: Any) -> Floats:
+        return np.asarray(np.log(1e3 * step_s({**known.step, **v}, c[rows])) - times[rows, 0])
+
+    own = {name: 1.0 for name in STEP_START if name.endswith(ending)}
+    step = {
+        **known.step,
+        **_learn(own, step_error, np.flatnonzero(np.isfinite(times[:, 0])), weights, _STEP_SD, _STEP_SKEW),
+    }
+    steps = step_s(step, c)
+
+    def first_error(v: Mapping[str, float], rows: Any) -> Floats:
+        return np.asarray(np.log(1e3 * first_token_s({**known.first, **v}, c[rows], steps[rows])) - times[rows, 1])
+
+    own = {name: 1.0 for name in FIRST_START if name.endswith(ending)}
+    rows = np.flatnonzero(np.isfinite(times[:, 1]))
+    return Constants(step, {**known.first, **_learn(own, first_error, rows, weights, _FIRST_SD, _FIRST_SKEW)})
+
+
 def _learn(
     start: Mapping[str, float],
     error: Callable[[Mapping[str, float], Any], Floats],

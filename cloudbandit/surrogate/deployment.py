@@ -32,7 +32,7 @@ class Deployment:
     @property
     def served(self) -> ModelSpec:
         """The model in the deployment's precision."""
-        return _served(self.model, self.precision)
+        return served_in(self.model, self.precision)
 
     @property
     def weights_gib(self) -> float:
@@ -53,6 +53,13 @@ class Deployment:
         """Requests whose cache fits, by their mean length."""
         return max(0.0, self.free_gib * GIB / max(self.request_bytes, 1.0))
 
+    def streaming_ms(self, requests: float) -> float:
+        """Of a step of so many requests (at most those that fit): its weights and cache at the memory's full speed."""
+        running = min(requests, max(1.0, self.capacity))
+        context = self.input_tokens + self.output_tokens / 2
+        read = self.served.touched_weight_bytes(running) + running * self.served.cache_read_bytes(context)
+        return float(read / (self.gpus * self.gpu.bandwidth_gb_per_s * 1e6))
+
     @property
     def label(self) -> tuple[str, str, int, str, str]:
         """What measurements of one deployment share."""
@@ -60,6 +67,7 @@ class Deployment:
 
 
 @lru_cache(maxsize=256)
-def _served(model: ModelSpec, precision: str) -> ModelSpec:
+def served_in(model: ModelSpec, precision: str) -> ModelSpec:
+    """A model with its weights in a precision; with 8 or 4 bits the cache takes 8."""
     cache = "fp8" if find_precision(precision).compute in ("fp8", "fp4") else ""
     return model.served(precision, cache)

@@ -9,11 +9,15 @@ of the step; P: operations of a prompt, B/out of which fall into each step; X: b
 a layer within a machine, tokens to experts beyond eight GPUs; F: operations per second at the precision; L: layers. The first
 token takes
 
-    P' + k + d·(B − 1)·P' + u·T + w·waiting,    P' = (P₁ + a·P₂)/(F·n·e) + X'/(link·e_l') + L·o'
+    P' + k + d·(B − 1)·P'·ρ^q + u·T + w·waiting,    P' = (P₁ + a·P₂)/(F·n·e) + X'/(link·e_l') + L·o',    ρ = B·P'/(B·P' + out·T)
 
-P₁, P₂: operations of the prompt's matrices and of its attention. The term in d is the queue at the start of a closed loop,
-when all users send at once. Where the cache holds fewer requests than there are users, the others wait for each batch before
-theirs. Constants are learned on a log scale (`constants`), and carry an error (`errors`).
+P₁, P₂: operations of the prompt's matrices and of its attention. The term in d is the queue of prompts: at most the B − 1 others
+of a closed loop, when all send at once; the smaller a share ρ of the time prompts take, the more their arrivals scatter.
+Where the cache holds fewer requests than there are users, the others wait for each batch before theirs.
+
+An engine is told apart by what its host does, not by its kernels: the overhead o of a layer, and how it lets prompts in, k and d.
+What is common to all engines is learned beside each one's ratio to it, which is 1 for an engine that nobody measured.
+Constants are learned on a log scale (`constants`), and carry an error (`errors`).
 """
 
 from __future__ import annotations
@@ -27,8 +31,8 @@ import numpy as np
 Floats = np.ndarray[Any, np.dtype[np.float64]]
 Integers = np.ndarray[Any, np.dtype[np.int64]]
 
-ENGINES = ("trtllm", "vllm", "sglang")
-"""Engines with constants of their own; another one has the mean of theirs, and a wider interval."""
+ENGINES = ("trtllm", "vllm", "sglang", "tgis")
+"""Engines with ratios of their own; another one has what they have in common, and a wider interval."""
 _WITHIN_A_MACHINE = 8
 
 
@@ -81,20 +85,24 @@ class Columns:
         return np.where(n > 1, 2 * self.layers * self.width * 4.0 * tokens * share, 0.0)
 
 
+_RATIOS_OF_A_STEP, _RATIOS_OF_THE_FIRST = ("o",), ("k", "d")
+
+
+def _ratios(stems: tuple[str, ...]) -> dict[str, float]:
+    return {f"{stem}_{engine}": 1.0 for stem in stems for engine in ENGINES}
+
+
 STEP_START: Mapping[str, float] = {
-    "e_b_trtllm": 0.72,
-    "e_b_vllm": 0.61,
-    "e_b_sglang": 0.56,
+    "e_b": 0.63,
     "e_k": 0.5,
-    "o_trtllm": 13e-6,
-    "o_vllm": 12e-6,
-    "o_sglang": 18e-6,
+    "o": 14e-6,
     "c": 10e-6,
     "m": 39e-6,
     "e_c": 0.8,
     "e_p": 0.48,
     "x": 0.85,
     "e_l": 0.3,
+    **_ratios(_RATIOS_OF_A_STEP),
 }
 """Constants of a step: where learning starts, and the centre of its weak prior."""
 FIRST_START: Mapping[str, float] = {
@@ -103,27 +111,27 @@ FIRST_START: Mapping[str, float] = {
     "e_4": 1.0,
     "e_moe": 0.23,
     "o'": 200e-6,
-    "k_trtllm": 30e-3,
-    "k_vllm": 10e-3,
-    "k_sglang": 30e-3,
-    "d": 0.05,
+    "k": 20e-3,
+    "d": 0.1,
+    "q": 0.5,
     "u": 1.8,
     "a": 1.0,
     "e_l'": 0.33,
     "w": 0.9,
+    **_ratios(_RATIOS_OF_THE_FIRST),
 }
 """Constants of the first token."""
 
 
 def _of_engine(v: Mapping[str, float], stem: str, engine: Integers) -> Floats:
-    known = np.array([v[f"{stem}_{name}"] for name in ENGINES])
-    return np.asarray(np.append(known, np.exp(np.log(known).mean()))[engine])
+    ratios = np.array([*(v[f"{stem}_{name}"] for name in ENGINES), 1.0])
+    return np.asarray(v[stem] * ratios[engine])
 
 
 def step_s(v: Mapping[str, float], c: Columns) -> Floats:
     """Seconds of one step, (N,)."""
     bandwidth, flops = c.bandwidth * c.gpus, c.flops * c.gpus
-    weights = c.read_weights / (bandwidth * _of_engine(v, "e_b", c.engine))
+    weights = c.read_weights / (bandwidth * v["e_b"])
     cache = c.read_cache / (bandwidth * v["e_k"])
     compute = c.step_operations / (flops * v["e_c"])
     prefill = v["x"] * c.running * c.prompt_operations / (flops * v["e_p"]) / c.outputs
@@ -137,6 +145,8 @@ def first_token_s(v: Mapping[str, float], c: Columns, step: Floats) -> Floats:
     efficiency = np.array([v["e_16"], v["e_8"], v["e_4"]])[c.computed_in] * np.where(c.moe > 0, v["e_moe"], 1.0)
     alone = (c.prompt_operations + v["a"] * c.attention_operations) / (c.flops * c.gpus * efficiency)
     alone = alone + c.exchanged_bytes(c.inputs) / (c.link * v["e_l'"]) + c.layers * v["o'"]
-    served = alone + _of_engine(v, "k", c.engine) + v["d"] * (c.running - 1) * alone + v["u"] * step
+    prompts_share = c.running * alone / (c.running * alone + c.outputs * step)
+    queue = _of_engine(v, "d", c.engine) * (c.running - 1) * alone * prompts_share ** v["q"]
+    served = alone + _of_engine(v, "k", c.engine) + queue + v["u"] * step
     waiting = np.maximum(0.0, c.users / np.maximum(c.capacity, 1.0) - 1.0) * (alone + c.outputs * step)
     return np.asarray(served + v["w"] * waiting)

@@ -74,12 +74,17 @@ def llm_pilot_workload() -> RequestLengths:
 @dataclass(frozen=True, slots=True)
 class LoadTest:
     """One model on one profile under so many concurrent users. Metrics as in `cloudbandit.core.fleet.SERVING`; an unmeasured one
-    is absent."""
+    is absent.
+
+    Args:
+        engine: that served; ``""``: the one asked about.
+    """
 
     model: str
     profile: Profile
     users: int
     metrics: Mapping[str, float]
+    engine: str = ""
 
 
 @dataclass(frozen=True)
@@ -147,10 +152,10 @@ def _known(columns: Sequence[str], row: Floats) -> dict[str, float]:
 def with_excess(tests: Iterable[LoadTest]) -> list[LoadTest]:
     """Where the failure rate is known, ``failure_rate_excess`` is `cloudbandit.core.curve.excess` of it over the test's curve."""
     out = list(tests)
-    curves: dict[tuple[str, tuple[str, int]], list[int]] = {}
+    curves: dict[tuple[str, tuple[str, int], str], list[int]] = {}
     for i, t in enumerate(out):
         if FAILURES[1] in t.metrics:
-            curves.setdefault((t.model, t.profile.key), []).append(i)
+            curves.setdefault((t.model, t.profile.key, t.engine), []).append(i)
     for which in curves.values():
         which.sort(key=lambda i: out[i].users)
         rates = np.array([out[i].metrics[FAILURES[1]] for i in which])
@@ -184,7 +189,7 @@ def load_curves(tests: Iterable[LoadTest], offers: Iterable[ServingOffer]) -> di
 
 def read_measurements(path: str | Path, model: str, gpus: dict[str, GPU] | None = None) -> list[LoadTest]:
     """Load tests of one model from a CSV file, or a JSON list of objects: ``gpu``, ``gpus`` (per engine), ``users``, and metrics
-    by name.
+    by name; ``engine`` where it is not the one asked about.
 
     Raises:
         DataError: the file cannot be read, a column is missing, or two rows contradict each other; the message says which.
@@ -251,7 +256,10 @@ def _test(
             raise DataError(f"{where}: a metric is negative: {metric} is {value:g}")
         if metric in FAILURES and value > 1:
             raise DataError(f"{where}: {metric} is {value:g}; it is a share, at most 1")
-    return LoadTest(model, Profile(find_gpu(str(row.get("gpu")), gpus), counts["gpus"]), counts["users"], metrics)
+    engine = str(row.get("engine") or "").strip().lower()
+    return LoadTest(
+        model, Profile(find_gpu(str(row.get("gpu")), gpus), counts["gpus"]), counts["users"], metrics, engine
+    )
 
 
 def _short(value: object) -> str:
@@ -259,14 +267,14 @@ def _short(value: object) -> str:
 
 
 def merged(tests: Iterable[LoadTest]) -> list[LoadTest]:
-    """One test per (model, profile, users): repeats are averaged, contradictions refused.
+    """One test per (model, profile, users, engine): repeats are averaged, contradictions refused.
 
     Raises:
         DataError: two repeats differ by more than a factor of 1.5, or within a test a higher percentile is the lower one.
     """
-    groups: dict[tuple[str, tuple[str, int], int], list[LoadTest]] = {}
+    groups: dict[tuple[str, tuple[str, int], int, str], list[LoadTest]] = {}
     for t in tests:
-        groups.setdefault((t.model, t.profile.key, t.users), []).append(t)
+        groups.setdefault((t.model, t.profile.key, t.users, t.engine), []).append(t)
     out = []
     for some in groups.values():
         first = some[0]
@@ -287,5 +295,5 @@ def merged(tests: Iterable[LoadTest]) -> list[LoadTest]:
                     raise DataError(
                         f"measurements of {where} contradict each other: {stem} {low} is {a:g} ms, {high} {b:g} ms"
                     )
-        out.append(LoadTest(first.model, first.profile, first.users, metrics))
+        out.append(LoadTest(first.model, first.profile, first.users, metrics, first.engine))
     return with_excess(out)

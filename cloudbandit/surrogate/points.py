@@ -18,10 +18,10 @@ import numpy as np
 import numpy.typing as npt
 
 from cloudbandit.catalogue.gpus import GPU, Profile
+from cloudbandit.catalogue.precision import PRECISIONS
 from cloudbandit.core.errors import UnknownNameError, UsageError
 from cloudbandit.core.fleet import SERVING
 from cloudbandit.core.metrics import DICTIONARY, FAILURES, STATISTICS
-from cloudbandit.surrogate.points_words import PRECISIONS
 
 REQUIRED = ("model", "gpu", "gpus", "engine", "precision", "input_tokens", "output_tokens", "users")
 PARALLELISM = ("tensor_parallel", "data_parallel", "expert_parallel")

@@ -14,7 +14,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from cloudbandit.catalogue.gpus import GPU, Profile, load_gpus
+from cloudbandit.catalogue.gpus import GPU, Profile, find_gpu, load_gpus
+from cloudbandit.catalogue.precision import find_precision
 from cloudbandit.core.errors import DataError, UnknownNameError, UsageError, hint
 from cloudbandit.core.fleet import SERVING, metric_name
 from cloudbandit.core.metrics import DICTIONARY
@@ -27,7 +28,6 @@ from cloudbandit.surrogate.points import (
     users_by_littles_law,
 )
 from cloudbandit.surrogate.points_doubts import doubts
-from cloudbandit.surrogate.points_words import part_of, precision_name
 
 _NUMBER = re.compile(r"[+-]?([0-9]+\.?[0-9]*|\.[0-9]+)([eE][+-]?[0-9]+)?")
 _RATE = "requests_per_s"
@@ -221,9 +221,9 @@ class _Table:
         share = _number(cells, "prefix_cached_share")
         return Point(
             cells["model"],
-            Profile(part_of(cells["gpu"], gpus), _whole("gpus", _needed(cells, "gpus"))),
+            Profile(find_gpu(cells["gpu"], dict(gpus), strict=True), _whole("gpus", _needed(cells, "gpus"))),
             cells["engine"].lower(),
-            precision_name(cells["precision"]),
+            find_precision(cells["precision"]).name,
             _needed(cells, "input_tokens"),
             output_tokens,
             users,

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -13,12 +13,17 @@ import numpy as np
 from cloudbandit.catalogue.gpus import GPU, find_gpu
 from cloudbandit.catalogue.models import ModelSpec
 from cloudbandit.core.errors import CloudBanditError, DataError, UsageError
+from cloudbandit.core.fleet import metric_name
 from cloudbandit.surrogate.against import Held, report
 from cloudbandit.surrogate.deployment import Deployment
 from cloudbandit.surrogate.points import Point, Points, end_to_end_ms
 from cloudbandit.surrogate.points_file import read_points
 from cloudbandit.surrogate.points_known import silicon_points
-from cloudbandit.surrogate.serving import Estimate, Measured, Serving, bundled_serving
+from cloudbandit.surrogate.points_runs import faster_than_memory, speculative
+from cloudbandit.surrogate.ratios import BASES
+from cloudbandit.surrogate.ratios_known import SOURCE
+from cloudbandit.surrogate.serving import TIMES, Estimate, Measured, Serving
+from cloudbandit.surrogate.sources import serving_at_hand, what_was_asked
 
 _NEAREST = 3
 _LENGTHS = (64.0, 16_384.0)
@@ -32,7 +37,8 @@ class Prediction:
     Attributes:
         facts: of the model as served: name, parameters, active_parameters, weights_gib, kv_bytes_per_token.
         rows: (users, metric → estimate).
-        source: ``predicted``, or ``predicted from measurements of this model``.
+        source: ``predicted``, and by what: the formula, aiconfigurator-core's estimates, measurements of this model.
+        ratios: metric → where it comes from, of those that follow from another one by a learned ratio.
         nearest: measured points that are most alike, a line each.
         warnings: what the answer does not rest on.
     """
@@ -43,11 +49,17 @@ class Prediction:
     source: str
     nearest: Sequence[str]
     warnings: Sequence[str]
+    ratios: Mapping[str, str] = field(default_factory=dict)
 
     def to_dict(self) -> dict[str, Any]:
-        """JSON-able."""
+        """JSON-able; rows with metrics that follow by a ratio say so in ``sources``."""
+        said = {"sources": dict(self.ratios)} if self.ratios else {}
         rows = [
-            {"users": u, "metrics": {m: {"median": e.median, "low": e.low, "high": e.high} for m, e in metrics.items()}}
+            {
+                "users": u,
+                "metrics": {m: {"median": e.median, "low": e.low, "high": e.high} for m, e in metrics.items()},
+                **said,
+            }
             for u, metrics in self.rows
         ]
         return {
@@ -70,6 +82,7 @@ def predict(
     output_tokens: float = 256,
     users: Sequence[int] = (1, 4, 16, 64),
     measured: str | Path | None = None,
+    metrics: Sequence[str] = (),
     gpus_table: dict[str, GPU] | None = None,
     serving: Serving | None = None,
 ) -> Prediction:
@@ -79,9 +92,11 @@ def predict(
         model: a config.json, or a spec.
         precision: of the weights; by default the checkpoint's.
         measured: a points file of this model (docs/points.md), which corrects the prediction.
+        metrics: percentiles and gaps between tokens to be told too, e.g. ``itl_p95_ms``: they follow from the predicted
+            medians by learned ratios.
 
     Raises:
-        UsageError: an unknown GPU, precision or number that makes no sense.
+        UsageError: an unknown GPU, precision, metric or number that makes no sense.
         DataError: the model does not fit, or its config is not understood.
     """
     if not users or not all(1 <= n < math.inf for n in (gpus, *users, input_tokens, output_tokens)):
@@ -92,9 +107,12 @@ def predict(
     spec = model if isinstance(model, ModelSpec) else ModelSpec.load(model)
     part = find_gpu(gpu, gpus_table)
     asked = Deployment(spec, part, gpus, engine.lower(), precision or spec.precision, input_tokens, output_tokens)
-    surrogate = bundled_serving() if serving is None else serving
-    known = [] if measured is None else _of_model(read_points(measured, gpus_table, given={"model": spec.name}), spec)
-    rows = surrogate.predict([(asked, float(u)) for u in users], known)
+    surrogate = serving_at_hand() if serving is None else serving
+    points = Points(()) if measured is None else read_points(measured, gpus_table, given={"model": spec.name})
+    known = [Measured(_deployment(p, spec), p.users, p.metrics) for p in points]
+    extra = [name for name in map(metric_name, metrics) if name not in TIMES]
+    loads = [(asked, float(u)) for u in users]
+    rows = surrogate.predict(loads, known, (*TIMES, *extra))
     served = asked.served
     return Prediction(
         f"{spec.name} on {gpus} × {part.part}, {asked.engine}, {asked.precision}, "
@@ -107,21 +125,37 @@ def predict(
             "kv_bytes_per_token": served.kv_bytes_per_token,
         },
         list(zip(map(float, users), rows, strict=True)),
-        "predicted" if not known else f"predicted, corrected by {len(known)} measurements of this model",
+        f"predicted {what_was_asked(surrogate, loads)}"
+        + (f", corrected by {len(known)} measurements of this model" if known else ""),
         nearest(asked, max(users)),
-        warnings(asked, max(users), surrogate),
+        [*warnings(asked, max(users), surrogate), *doubts(points, [m.deployment for m in known])],
+        {name: f"from its learned ratio to the median {BASES[name.split('_')[0]]} ({SOURCE})" for name in extra},
     )
 
 
-def _of_model(points: Points, spec: ModelSpec) -> list[Measured]:
-    return [
-        Measured(
-            Deployment(spec, p.gpu, p.gpus, p.engine.lower(), p.precision, p.input_tokens, p.output_tokens),
-            p.users,
-            p.metrics,
+def _deployment(p: Point, spec: ModelSpec) -> Deployment:
+    return Deployment(spec, p.gpu, p.gpus, p.engine.lower(), p.precision, p.input_tokens, p.output_tokens)
+
+
+def doubts(points: Points, deployments: Sequence[Deployment]) -> list[str]:
+    """What looks wrong in measured points: units that do not go together, times that no memory allows, and loads that several
+    tokens a step were likely used for."""
+    pairs = list(zip(points, deployments, strict=True))
+    fast = [p for p, d in pairs if d.capacity >= 1 and faster_than_memory(p, d.streaming_ms)]
+    out = list(points.warnings)
+    if fast:
+        some = f"{fast[0].model} on {fast[0].gpus} × {fast[0].gpu.part}, {fast[0].users:g} users"
+        out.append(
+            f"{len(fast)} of {len(points)} points take less time per token than their weights and cache stream at full bandwidth "
+            f"({some}, …): speculative decoding, another model, precision or number of GPUs, or another unit?"
         )
-        for p in points
-    ]
+    several = int(speculative(points).sum())
+    if several:
+        out.append(
+            f"{several} points take at most 0.75 of other dates' time per token at equal load, and no earlier first token: "
+            "speculative decoding?"
+        )
+    return out
 
 
 def warnings(d: Deployment, users: float, serving: Serving) -> list[str]:
@@ -136,7 +170,12 @@ def warnings(d: Deployment, users: float, serving: Serving) -> list[str]:
 
 
 def _new(d: Deployment, serving: Serving) -> list[tuple[str, str]]:
-    names = {"family": ("model", d.model.name), "gpu": ("GPU", d.gpu.part), "engine": ("engine", d.engine)}
+    names = {
+        "family": ("model", d.model.name),
+        "gpu": ("GPU", d.gpu.part),
+        "architecture": ("GPU", d.gpu.part),
+        "engine": ("engine", d.engine),
+    }
     return [names[level] for level in serving.new_levels(d)]
 
 
@@ -172,16 +211,18 @@ def hold_against(
         models: a folder with ``<model>.json`` for each model of the points, a Hugging Face config each.
 
     Returns:
-        the points with their predictions, and `cloudbandit.surrogate.against.report` of them.
+        the points with their predictions, and `cloudbandit.surrogate.against.report` of them, with ``warnings`` of what looks
+        wrong in the file.
 
     Raises:
         DataError: a model has no file, or the points cannot be read.
     """
-    surrogate = bundled_serving() if serving is None else serving
+    surrogate = serving_at_hand() if serving is None else serving
     read = read_points(points, gpus)
     specs = {name: _spec(Path(models).expanduser(), name) for name in dict.fromkeys(p.model for p in read)}
-    held = [_held(p, specs[p.model], surrogate) for p in read]
-    return held, report(held)
+    asked = [_deployment(p, specs[p.model]) for p in read]
+    held = [_held(p, d, surrogate) for p, d in zip(read, asked, strict=True)]
+    return held, {**report(held), "warnings": doubts(read, asked)}
 
 
 def _spec(folder: Path, name: str) -> ModelSpec:
@@ -194,15 +235,16 @@ def _spec(folder: Path, name: str) -> ModelSpec:
     return ModelSpec.load(path)
 
 
-def _held(p: Point, spec: ModelSpec, serving: Serving) -> Held:
+def _held(p: Point, d: Deployment, serving: Serving) -> Held:
     labels = {"model": p.model, "gpu": p.gpu.part, "engine": p.engine}
     measured = dict(p.metrics)
     e2e = end_to_end_ms(p.metrics, p.output_tokens)
     if e2e is not None:
         measured.setdefault("e2e_p50_ms", e2e)
-    d = Deployment(spec, p.gpu, p.gpus, p.engine.lower(), p.precision, p.input_tokens, p.output_tokens)
+    ratios = () if serving.ratios is None else serving.ratios.known
+    asked = (*TIMES, *(name for name in measured if name in ratios))
     try:
-        predicted: Mapping[str, Estimate] = serving.predict([(d, p.users)])[0]
+        predicted: Mapping[str, Estimate] = serving.predict([(d, p.users)], (), asked)[0]
     except CloudBanditError:
         predicted = {}  # refused: it does not fit, or a precision is unknown
     return Held(labels, measured, predicted)

@@ -11,6 +11,7 @@ import numpy as np
 
 from cloudbandit.core.metrics import better
 from cloudbandit.core.trial import Candidate, Value
+from cloudbandit.tables.check_facts import of_facts, told_facts
 from cloudbandit.tables.columns import grouped
 from cloudbandit.tables.repeats import disagreements
 from cloudbandit.tables.table import Table
@@ -32,6 +33,7 @@ class TableCheck:
     failures: int
     missing: int
     metrics: list[str]
+    facts: list[str]
     warnings: list[str]
 
     def to_dict(self) -> dict[str, Any]:
@@ -53,7 +55,8 @@ def check_table(table: Table) -> TableCheck:
         failures=int((~records.ok).sum()),
         missing=configs * len(table.workloads) - sum(map(len, records.cells.values())),
         metrics=sorted(table.metrics),
-        warnings=[*_of_columns(table), *_of_values(table), *_of_arms(table)],
+        facts=told_facts(table),
+        warnings=[*_of_columns(table), *_of_values(table), *of_facts(table), *_of_arms(table)],
     )
 
 

@@ -12,7 +12,7 @@ import numpy as np
 from cloudbandit.core.errors import TableError
 from cloudbandit.core.parameter import Kind
 from cloudbandit.core.trial import Status
-from cloudbandit.tables.manifest import Manifest, Metric, ParameterRule, StatusRule
+from cloudbandit.tables.manifest import FactColumns, Manifest, Metric, ParameterRule, StatusRule, check_no_outcome
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -32,7 +32,7 @@ def described(
     params: Sequence[str] | Mapping[str, str] | None,
     spent: Mapping[str, str] | None,
     status: str | None,
-    facts: Columns,
+    facts: str | Sequence[str] | Mapping[str, FactColumns],
 ) -> tuple[Manifest, pd.DataFrame]:
     """The manifest and the texts; see `cloudbandit.tables.table.Table.from_frame`."""
     spent = spent or {}
@@ -40,11 +40,19 @@ def described(
         raise TableError(f"the frame {name!r}: spent is {dict(spent)!r}; allowed: usd and seconds, each a column")
     contexts = (context,) if isinstance(context, str) else tuple(context)
     measured = {k: Metric(column) for k, column in _named(metrics).items()}
-    known = _named(facts)
-    roles = [*contexts, *(m.column for m in measured.values()), *spent.values(), *known.values()]
+    known: dict[str, FactColumns] = (
+        {k: c if isinstance(c, str) else tuple(c) for k, c in facts.items()}
+        if isinstance(facts, Mapping)
+        else dict(_named(facts))
+    )
+    outcomes = {*(m.column for m in measured.values()), *([status] if status else [])}
+    check_no_outcome(f"the frame {name!r}", known, None, outcomes)
+    roles = [*contexts, *(m.column for m in measured.values()), *spent.values()]
+    roles += [column for column in known.values() if isinstance(column, str)]
     roles += [column for column in (arm, status) if column is not None]
     columns = [str(c) for c in frame.columns]
-    lacking = [c for c in (*roles, *(params or ())) if c not in columns]
+    shared = [c for some in known.values() if not isinstance(some, str) for c in some]
+    lacking = [c for c in (*roles, *shared, *(params or ())) if c not in columns]
     if lacking:
         raise TableError(f"the frame {name!r} has no column {lacking[0]!r}; its columns: {', '.join(columns)}")
     if len(set(columns)) < len(columns):

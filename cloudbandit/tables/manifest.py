@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import fnmatch
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Annotated, Literal
@@ -56,6 +56,28 @@ class StatusRule:
 
 
 @dataclass(frozen=True, slots=True)
+class CatalogueJoin:
+    """``[facts.catalogue]``: which columns say what a row rents, so that the catalogue's facts of it are the row's.
+
+    Attributes:
+        on: the column of instance types, as the catalogue calls them.
+        provider, region, purchase: columns; an empty ``provider`` is the arm's column. Without ``region`` an instance type must
+            have one price in the catalogue; without ``purchase`` it is bought on demand.
+        offers: a catalogue of one's own, with the columns of the bundled one; None: the bundled one.
+    """
+
+    on: str
+    provider: str = ""
+    region: str = ""
+    purchase: str = ""
+    offers: Path | None = None
+
+
+FactColumns = str | tuple[str, ...]
+"""A fact's column; or several, of which each row fills at most one."""
+
+
+@dataclass(frozen=True, slots=True)
 class Manifest:
     """A parsed ``table.toml``; see docs/tables.md for every key."""
 
@@ -70,7 +92,8 @@ class Manifest:
     repeats: str = "mean"
     missing: str = "exclude"
     failed_seconds: float | None = None
-    facts: Mapping[str, str] = field(default_factory=dict)
+    facts: Mapping[str, FactColumns] = field(default_factory=dict)
+    catalogue: CatalogueJoin | None = None
     licence: str = ""
     source: str = ""
     description: str = ""
@@ -141,6 +164,18 @@ class _Replay(Section):
     failed_seconds: Annotated[float, Meta(gt=0, description="a number of seconds > 0")] | None = None
 
 
+class _Catalogue(Section):
+    on: str
+    provider: str = ""
+    region: str = ""
+    purchase: str = ""
+    offers: str = ""
+
+
+_Fact = str | Annotated[list[str], Meta(min_length=1)] | _Catalogue
+_FACT = 'a column, or a list of columns; catalogue = { on = "instance" } beside them'
+
+
 class _File(Section):
     table: _Table
     params: Annotated[
@@ -154,7 +189,7 @@ class _File(Section):
     spent: _Spent = msgspec.field(default_factory=_Spent)
     status: _Status | None = None
     replay: _Replay = msgspec.field(default_factory=_Replay)
-    facts: dict[str, str] = msgspec.field(default_factory=dict)
+    facts: dict[str, Annotated[_Fact, Meta(description=_FACT)]] = msgspec.field(default_factory=dict)
 
 
 def read_manifest(path: Path, file: Path | None = None) -> Manifest:
@@ -181,6 +216,9 @@ def read_manifest(path: Path, file: Path | None = None) -> Manifest:
     twice = [rule.pattern for rule in params if rule.pattern in roles]
     if twice:
         raise TableError(f"{path}: column {twice[0]!r} is a parameter and has another role too")
+    facts, catalogue = _facts(path, read.facts)
+    outcomes = {*(m.column for m in metrics.values()), *((status.column, status.reason) if status else ())}
+    check_no_outcome(path, facts, catalogue, outcomes - {""})
     return Manifest(
         file or path.parent / read.table.file,
         context,
@@ -193,7 +231,8 @@ def read_manifest(path: Path, file: Path | None = None) -> Manifest:
         read.replay.repeats,
         read.replay.missing,
         read.replay.failed_seconds,
-        read.facts,
+        facts,
+        catalogue,
         read.table.licence,
         read.table.source,
         read.table.description,
@@ -203,6 +242,40 @@ def read_manifest(path: Path, file: Path | None = None) -> Manifest:
         read.table.decimal,
         read.table.encoding,
     )
+
+
+def _facts(path: Path, given: Mapping[str, _Fact]) -> tuple[dict[str, FactColumns], CatalogueJoin | None]:
+    facts: dict[str, FactColumns] = {}
+    join = None
+    for name, fact in given.items():
+        if isinstance(fact, _Catalogue):
+            if name != "catalogue":
+                raise TableError(f"{path}: facts.{name} is a table; only facts.catalogue may be one. Cure: {_FACT}")
+            offers = path.parent / fact.offers if fact.offers else None
+            join = CatalogueJoin(fact.on, fact.provider, fact.region, fact.purchase, offers)
+        else:
+            facts[name] = fact if isinstance(fact, str) else tuple(fact)
+    return facts, join
+
+
+def check_no_outcome(
+    source: object, facts: Mapping[str, FactColumns], catalogue: CatalogueJoin | None, outcomes: Collection[str]
+) -> None:
+    """A fact is known before a trial, so it is nothing that a trial finds out.
+
+    Raises:
+        TableError: a fact is a column of a metric, or of the status.
+    """
+    known = {f"facts.{name}": (c,) if isinstance(c, str) else c for name, c in facts.items()}
+    if catalogue is not None:
+        known["facts.catalogue"] = (catalogue.on, catalogue.provider, catalogue.region, catalogue.purchase)
+    for name, columns in known.items():
+        leak = next((c for c in columns if c in outcomes), None)
+        if leak is not None:
+            raise TableError(
+                f"{source}: {name} is the column {leak!r}, which trials measure (a metric, or the status), so it would tell the "
+                "optimizer the answer; a fact is known before any trial. Cure: another column, or leave the fact out"
+            )
 
 
 def _several(texts: str | list[str]) -> tuple[str, ...]:

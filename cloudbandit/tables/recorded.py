@@ -13,7 +13,7 @@ from cloudbandit.core.curve import ENGINES, PRICE, USERS
 from cloudbandit.core.errors import TableError, UnknownNameError
 from cloudbandit.core.protocols import Quote, Run
 from cloudbandit.core.trial import Candidate, Result, Status, Trial
-from cloudbandit.tables.cell import Cell, Row, price_usd_per_s
+from cloudbandit.tables.cell import Cell, Row, facts_of, list_price_usd_per_s, price_usd_per_s
 from cloudbandit.tables.manifest import Manifest
 from cloudbandit.tables.table import Table
 
@@ -58,6 +58,7 @@ class Recorded:
                             "failed runs cannot count. Cure: failures='strict'"
                         )
         self._results: dict[str, Result] = {}
+        self._known: dict[str, Mapping[str, float | str]] = {}
 
     def quote(self, candidate: Candidate) -> Quote:
         cell = self.workload.cells.get(candidate.key)
@@ -96,16 +97,24 @@ class Recorded:
         first = self._manifest.repeats == "first"
         return self._result(cell, lambda rows: rows[:1] if first else rows)
 
+    @property
+    def units(self) -> Mapping[str, str]:
+        """Metric → unit, as far as the manifest tells."""
+        return {name: m.unit for name, m in self._manifest.metrics.items() if m.unit}
+
     def facts(self, candidate: Candidate) -> Mapping[str, float | str]:
-        """The manifest's facts, and the price where trials were paid by time."""
-        cell = self.workload.cells.get(candidate.key)
-        return {} if cell is None else self._facts(cell)
+        """The manifest's facts, and the price where trials were paid by time, at one price per config."""
+        known = self._known.get(candidate.key)
+        if known is None:
+            cell = self.workload.cells.get(candidate.key)
+            known = self._known[candidate.key] = {} if cell is None else self._facts(cell)
+        return known
 
     def _facts(self, cell: Cell) -> dict[str, float | str]:
-        facts = dict(cell.rows[0].facts)
-        price = price_usd_per_s(cell)
+        facts = facts_of(cell)
+        price = list_price_usd_per_s(cell)
         if price is not None:
-            facts.setdefault(PRICE, price * 3600)
+            facts.setdefault(PRICE, float(f"{price * 3600:.4g}"))  # more digits are those of the clock
         return facts
 
     def _by_load(self, cell: Cell) -> dict[float | None, tuple[Row, ...]]:
@@ -135,7 +144,9 @@ class Recorded:
         if not worked and self.failures == "strict":
             once = results[:1] if self._manifest.failed_seconds is not None else results
             return replace(results[0], spent_usd=sum(r.spent_usd for r in once), seconds=sum(r.seconds for r in once))
-        known = self._facts(cell)
+        known, paid = self._facts(cell), price_usd_per_s(cell)
+        if paid is not None:
+            known.setdefault(PRICE, paid * 3600)  # of a result it may be what was paid, known beforehand or not
         machine = {name: float(known[name]) for name in (PRICE, ENGINES) if name in known}
         highest = [r for r in results if r.metrics][-1]
         return replace(

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from functools import cached_property
 
 import numpy as np
@@ -23,7 +23,7 @@ class Records:
         statuses, reasons: per run.
         metrics, usd, seconds, load: ``(n,)`` each, NaN where a run has none; ``usd``, ``seconds`` and ``load`` are None where no
             run has one.
-        facts: per fact a column, numbers (NaN: unknown) or labels (None: unknown).
+        facts: distinct sets of them; ``fact`` is each run's position in these, ``(n,)``; None: nothing is known of any.
     """
 
     workloads: Sequence[str]
@@ -36,22 +36,19 @@ class Records:
     usd: Array | None = None
     seconds: Array | None = None
     load: Array | None = None
-    facts: Mapping[str, Array | Sequence[str | None]] = field(default_factory=dict)
+    facts: Sequence[Mapping[str, float | str]] = ({},)
+    fact: Codes | None = None
 
     def __len__(self) -> int:
         return len(self.workload)
 
     def row(self, i: int) -> Row:
         """Run number i, counted from 0."""
-        metrics, facts = {}, {}
+        metrics = {}
         for name, column in self.metrics.items():
             value = float(column[i])
             if value == value:  # NaN is not
                 metrics[name] = value
-        for name, known in self.facts.items():
-            fact = float(known[i]) if isinstance(known, np.ndarray) else known[i]
-            if fact is not None and fact == fact:
-                facts[name] = fact
         return Row(
             i + 2,
             self.statuses[i],
@@ -59,7 +56,7 @@ class Records:
             metrics,
             _known(self.usd, i),
             _known(self.seconds, i),
-            facts,
+            self.facts[0 if self.fact is None else self.fact[i]],
             _known(self.load, i),
         )
 

@@ -97,6 +97,23 @@ DATASETS: Mapping[str, Dataset] = {
             "ai-dynamo/aiconfigurator: silicon_sample.csv, as in aiconfigurator-core 0.12.0. NVIDIA 2026",
         ),
         *(
+            Dataset(
+                f"azure-llm-2023/{name}",
+                "azure-llm-2023",
+                f"AzureLLMInferenceTrace_{short}.csv",
+                "https://raw.githubusercontent.com/Azure/AzurePublicDataset/b469a113cedca53ddc3bdea71a143dc4b7d8700c/data/"
+                f"AzureLLMInferenceTrace_{short}.csv",
+                "b469a113cedca53ddc3bdea71a143dc4b7d8700c",
+                sha256,
+                "CC-BY-4.0",
+                "Patel et al.: Splitwise: Efficient Generative LLM Inference Using Phase Splitting. ISCA 2024",
+            )
+            for name, short, sha256 in (
+                ("code", "code", "54e9a6d2a4bd06ba1e060304b900abbc74cbea53de96506e60fe5bb4f2277fb6"),
+                ("conversation", "conv", "2f1e5b666d4e3055fdbba98598ce2ec307767b9064e03e2fa46676dbcc7d0bf8"),
+            )
+        ),
+        *(
             # The artifact's own layout is not known here, so there is no address of single files to download.
             Dataset(
                 f"llm-pilot/{name}",

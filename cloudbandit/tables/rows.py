@@ -12,6 +12,7 @@ from cloudbandit.core.metrics import unit
 from cloudbandit.core.parameter import Parameter
 from cloudbandit.core.trial import Candidate, Status, Value
 from cloudbandit.tables.columns import Array, Codes, Column, Flags, grouped, numbers
+from cloudbandit.tables.facts import check_repeats, known_facts
 from cloudbandit.tables.manifest import Manifest, Metric, ParameterRule
 from cloudbandit.tables.records import Records
 from cloudbandit.tables.text import number_cure, to_number
@@ -48,7 +49,8 @@ class Rows:
                     f"{self.path}: params.{rule.pattern} belongs to arm {rule.arm!r}, and the arms are {', '.join(self.arms)}"
                 )
         self.parameters: dict[str, list[Parameter]] = {}
-        self.unused = tuple(c for c in self.columns if c not in self.rules and c not in self._roles().values())
+        used = {*self._roles().values(), *self._read_too().values()}
+        self.unused = tuple(c for c in self.columns if c not in self.rules and c not in used)
 
     def _expand(self) -> dict[str, ParameterRule]:
         """Column → rule. An exact name beats a prefix, and a prefix never takes a column that has another role."""
@@ -85,13 +87,24 @@ class Rows:
         wanted = {"table.arm": m.arm, "table.load": m.load, "spent.usd": m.spent_usd, "spent.seconds": m.spent_seconds}
         wanted |= {f"table.context[{i}]": c for i, c in enumerate(m.context)}
         wanted |= {f"metrics.{k}": v.column for k, v in m.metrics.items()}
-        wanted |= {f"facts.{k}": v for k, v in m.facts.items()}
+        wanted |= {f"facts.{k}": c for k, c in m.facts.items() if isinstance(c, str)}
         if m.status:
             wanted |= {"status.column": m.status.column, "status.reason": m.status.reason}
         return wanted
 
+    def _read_too(self) -> dict[str, str]:
+        """What facts read beside roles: such a column may be a parameter."""
+        m = self.manifest
+        several = {k: c for k, c in m.facts.items() if not isinstance(c, str)}
+        wanted = {f"facts.{k}[{i}]": column for k, some in several.items() for i, column in enumerate(some)}
+        if m.catalogue is not None:
+            wanted |= {
+                f"facts.catalogue.{k}": getattr(m.catalogue, k) for k in ("on", "provider", "region", "purchase")
+            }
+        return wanted
+
     def _check_columns(self) -> None:
-        for key, column in self._roles().items():
+        for key, column in (self._roles() | self._read_too()).items():
             if column and column not in self.columns:
                 raise TableError(
                     f"{self.path} has no column {column!r}, which {key} names; its columns: {', '.join(self.columns)}"
@@ -105,6 +118,9 @@ class Rows:
         names = ["|".join(c.texts[c.codes[i]] for c in contexts) if contexts else ONE for i in first.tolist()]
         candidates, candidate = self._candidates()
         statuses, reasons = self._statuses()
+        facts, fact = known_facts(m, self.columns, self._arm)
+        cell = workload * max(1, len(candidates)) + candidate
+        check_repeats(self.path, facts, fact, cell, candidate, candidates)
         ok = np.array([status is Status.OK for status in statuses], dtype=bool)
         return Records(
             names,
@@ -117,7 +133,8 @@ class Rows:
             self._spent(m.spent_usd, "spent.usd", ok),
             self._spent(m.spent_seconds, "spent.seconds", ok),
             self._load(),
-            {k: self._fact(k, c) for k, c in m.facts.items()},
+            facts,
+            fact,
         )
 
     def _candidates(self) -> tuple[list[Candidate], Codes]:
@@ -234,15 +251,6 @@ class Rows:
                 f"{self.path} line {i + 2}: table.load (column {column!r}) must be a whole number of users ≥ 1"
             )
         return loads
-
-    def _fact(self, name: str, column: str) -> Array | list[str | None]:
-        """Numbers; labels where one is none, unless the fact's name tells its unit."""
-        given = self.columns[column]
-        values, empty = numbers(given, self.manifest.decimal)
-        if unit(name) or bool((empty | np.isfinite(values)).all()):
-            return self._numbers(column, f"fact {name!r}", signed=True)
-        labels = [text.strip() or None for text in given.texts]
-        return [labels[code] for code in given.codes.tolist()]
 
     def _statuses(self) -> tuple[list[Status], list[str]]:
         rule = self.manifest.status

@@ -85,7 +85,7 @@ class Table:
         params: Sequence[str] | Mapping[str, str] | None = None,
         spent: Mapping[str, str] | None = None,
         status: str | None = None,
-        facts: str | Sequence[str] | Mapping[str, str] = (),
+        facts: str | Sequence[str] | Mapping[str, str | tuple[str, ...]] = (),
         name: str = "frame",
     ) -> Table:
         """A table from a frame, one row per recorded run; the index is ignored.
@@ -99,7 +99,7 @@ class Table:
             spent: ``{"usd": column, "seconds": column}``, either or both: what a trial cost whoever ran it.
             status: a column; ``ok`` and true are runs that succeeded, ``timeout`` and ``stopped`` mean that, anything else means
                 failed. Without one every row is a run that succeeded.
-            facts: columns, or fact → column: known before a trial.
+            facts: columns, or fact → column, or → several columns of which a row fills one: known before a trial.
             name: what it is called in messages, which count lines as in a CSV file of the frame.
 
         Raises:
