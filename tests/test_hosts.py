@@ -176,6 +176,21 @@ def test_a_store_is_swept_while_none_of_its_studies_runs(cloud, call, tmp_path):
     assert [r.tags[KEY] for r in cloud.standing(**{OURS: "1"})] == ["cb-00000000-other-0"]
 
 
+def test_a_provider_that_is_named_does_not_stand_for_a_studys_other_account(cloud, call, tmp_path, monkeypatch):
+    monkeypatch.setitem(fakes.CLOUDS, "theirs", FakeCloud())
+    path = study(tmp_path)
+    path.write_text(path.read_text().replace("gone_s = 0.4", 'gone_s = 0.4\naccount = "theirs"'))
+    url = tmp_path / "s.db"
+    with Store(url) as store:
+        store.open("clouds", {}, load(path)).close()
+        key = f"cb-{store.id}-there-0"
+        store.leases.intend(LeaseRow(key, "clouds", "there", "o", 0.1, time.time() + 60))
+        rent(fakes.CLOUDS["theirs"], key, "clouds")
+        assert [one["key"] for one in call("reap", "--store", url, "--provider", "fake", "--json")["gone"]] == [key]
+        assert store.leases.standing() == []
+    assert fakes.CLOUDS["theirs"].standing(**{OURS: "1"}) == []
+
+
 @pytest.mark.slow
 def test_no_sdk_is_imported_before_a_provider_is_used():
     code = (

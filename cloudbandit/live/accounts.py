@@ -31,7 +31,8 @@ def accounts(names: Sequence[str], store: Store | None) -> dict[str, Provider]:
         if spec.get("kind") != KIND:
             continue
         for arm, (plug_in, settings) in providers_of(spec).items():
-            if plug_in not in names and (plug_in, settings) not in made:
+            named = plug_in in names and not settings  # other settings may be another account
+            if not named and (plug_in, settings) not in made:
                 made.append((plug_in, settings))
                 shown = arm if arm not in found else f"{study}/{arm}"
                 found[shown] = PROVIDERS.make(plug_in, settings, f"the provider {arm} of the study {study}")
