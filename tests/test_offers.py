@@ -36,6 +36,8 @@ def test_offers_are_filtered_sorted_and_sourced(call):
     ]
     assert [o["usd_per_h"] for o in found] == sorted(o["usd_per_h"] for o in found)
     assert all(o["accelerator"].startswith("H100") and o["purchase"] == "spot" and o["source"] for o in found)
+    l4 = call("offers", "--gpu", "L4", "--json")["offers"]
+    assert {o["accelerator"] for o in l4} == {"L4-24GB"}
     aws_only = call("offers", "--provider", "aws", "--sort", "gpu-price", "--json")["offers"]
     each = [o["usd_per_h"] / o["accelerators"] for o in aws_only]
     assert each == sorted(each)

@@ -54,7 +54,7 @@ def offers(
         o
         for o in select(every, provider or [], region or [])
         if (purchase is None or o.purchase == purchase)
-        and (gpu is None or o.accelerator.lower().startswith(gpu.lower()))
+        and (gpu is None or _is(o.accelerator.lower(), gpu.lower()))
         and (min_gpu_memory_gib is None or _gpu_memory_gib(o) >= min_gpu_memory_gib)
     ]
     found.sort(key=_ORDERS[sort])
@@ -70,6 +70,11 @@ def offers(
     old = len(stale(found, date.today()))
     if old:
         err.print(f"{old} of these prices are more than a week old, or of unknown date", style="yellow")
+
+
+def _is(part: str, wanted: str) -> bool:
+    """``h100`` is every H100, and ``l4`` no L40S."""
+    return part == wanted or part.startswith(wanted if "-" in wanted else f"{wanted}-")
 
 
 def _row(o: Offer) -> dict[str, object]:
