@@ -44,6 +44,7 @@ def plan(
     from cloudbandit.plan.export import write_csv, write_manifests
     from cloudbandit.plan.planfile import read_planfile
     from cloudbandit.plan.planner import NoPlan
+    from cloudbandit.plan.solve import Outcome
     from cloudbandit.plan.whatif import changed, parse_change
 
     if plot is not None:
@@ -62,8 +63,9 @@ def plan(
         found = _made(request, request.problem)
         said: list[Any] = []
         if isinstance(found, NoPlan):
-            status.update("looking for what would cure it …")
-            said = list(cures(request.problem))
+            if found.outcome is Outcome.INFEASIBLE:
+                status.update("looking for what would cure it …")
+                said = list(cures(request.problem))
         elif limits:
             status.update("pricing limits …")
             said = list(prices(found, gap=request.how.gap, seconds=request.how.seconds))
@@ -101,10 +103,15 @@ def _made(request: PlanRequest, problem: Any) -> Plan | NoPlan:
 
 def _print(found: Plan | NoPlan, request: PlanRequest, said: Sequence[Any]) -> None:
     from cloudbandit.plan.planner import NoPlan
+    from cloudbandit.plan.solve import Outcome
 
     if isinstance(found, NoPlan):
         out.print(f"no plan: {found.outcome}", style="red", highlight=False)
-        _print_cures(said)
+        if found.outcome is Outcome.INFEASIBLE:
+            _print_cures(said)
+        else:
+            text = f"within {request.how.seconds:g} s; cure: more plan.seconds, longer steps (demand.step_h), a shorter horizon"
+            out.print(text, highlight=False)
     else:
         _print_fleet(found)
         _print_prices(said)
@@ -141,7 +148,7 @@ def _print_fleet(plan: Plan) -> None:
 
 def _print_cures(said: Sequence[Cure]) -> None:
     if not said:
-        out.print("no single limit is to blame; more time (plan.seconds), or more than one of them", highlight=False)
+        out.print("no single limit is to blame: more than one of them is", highlight=False)
     for cure in said:
         out.print(f"it would do to {plain(cure.text)}", highlight=False, markup=False)
 
