@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import json
 import re
 from datetime import timedelta
@@ -40,8 +41,11 @@ def manifests(
     A plan of a day repeats daily, one of a week weekly; times are UTC, earlier by what a machine takes to start. The deployments
     themselves (engine, node selector) are the user's.
 
+    A number of machines that never changes is set again at the plan's first hour.
+
     Raises:
-        UsageError: the plan is neither of a day nor of a week in steps of whole hours.
+        UsageError: the plan is neither of a day nor of a week in steps of whole hours, or a machine takes a step or longer to
+            start: its order would come before that of the step before.
     """
     demand = plan.problem.demand
     hours = len(demand) * demand.step_h
@@ -69,13 +73,20 @@ def manifests(
     ]
     for (w, r), n in plan.groups.items():
         rental = plan.problem.rentals[r]
-        target = kubernetes_name(f"{plan.problem.workloads[w].name}-{rental.machine.name}")
+        whole = f"{plan.problem.workloads[w].name}-{rental.machine.name}"
+        target = kubernetes_name(whole)
+        if rental.start_s >= demand.step_s and n.any():
+            raise UsageError(
+                f"{rental.machine.name} takes {rental.start_s:g} s to start, a step of {demand.step_s:g} s or longer, which "
+                "no timetable of scales says; cure: longer steps (demand.step_h)"
+            )
         for t in range(len(n)):
-            if n[t] != n[t - 1]:  # the last step comes before the first one
+            steady = t == 0 and n.any() and (n == n[0]).all()
+            if n[t] != n[t - 1] or steady:  # the last step comes before the first one
                 early = rental.start_s if n[t] > n[t - 1] else 0.0
                 when = demand.start + timedelta(seconds=t * demand.step_s - early)
                 day = "*" if hours == _DAY else str((when.weekday() + 1) % 7)
-                name = f"{target[:40].rstrip('-')}-{t:03d}"
+                name = f"{kubernetes_name(whole, 48)}-{t:03d}"
                 out.append(_job(name, f"{when.minute} {when.hour} * * {day}", target, int(n[t]), account, image))
     return out
 
@@ -100,10 +111,16 @@ def _job(name: str, schedule: str, target: str, replicas: int, account: dict[str
     }
 
 
-def kubernetes_name(text: str) -> str:
-    """Lower-case letters, digits and dashes, at most 52: what a CronJob may be called."""
+def kubernetes_name(text: str, most: int = 52) -> str:
+    """Lower-case letters, digits and dashes, at most 52: what a CronJob may be called.
+
+    One that is too long ends in a hash of the whole: what a machine is called ends in how it is bought, and two that differ in
+    no more than that must not scale one deployment.
+    """
     name = re.sub(r"[^a-z0-9]+", "-", text.lower()).strip("-")
-    return name[:52].rstrip("-")
+    if len(name) <= most:
+        return name
+    return f"{name[: most - 7].rstrip('-')}-{hashlib.sha256(text.encode()).hexdigest()[:6]}"
 
 
 def write_manifests(plan: Plan, path: str | Path, namespace: str = "default") -> None:

@@ -99,7 +99,7 @@ def pools_of(problem: Problem) -> tuple[list[Pool], list[str]]:
         UsageError: a workload is left without any pool; the message says why.
     """
     sources = problem.demand.sources
-    peaks = {w.name: float(problem.demand.of(w.name, sources).sum(0).max()) for w in problem.workloads}
+    peaks = {w.name: _peak(problem, w) for w in problem.workloads}
     out: list[Pool] = []
     notes: list[str] = []
     for wi, workload in enumerate(problem.workloads):
@@ -126,6 +126,16 @@ def pools_of(problem: Problem) -> tuple[list[Pool], list[str]]:
             notes.append(f"{workload.name}: nothing serves {', '.join(lost)}; all of that load is left unserved")
         out += mine
     return out, notes
+
+
+def _peak(problem: Problem, workload: Workload) -> float:
+    """The most load that a step can be given: of what may wait, all that came within its deadline, and what waits from before."""
+    load = problem.demand.of(workload.name, problem.demand.sources).sum(0)
+    if workload.deadline_h is None:
+        return float(load.max())
+    steps = min(int(workload.deadline_h / problem.demand.step_h + 1e-9), len(load))
+    waits = sum(float(v) for (w, _), some in problem.waiting.items() if w == workload.name for v in some)
+    return waits + float(np.convolve(load, np.ones(steps)).max())
 
 
 def _of_one(problem: Problem, wi: int, ri: int, peak: float) -> tuple[list[Pool], str]:

@@ -1,0 +1,69 @@
+"""Plans at the edges: work that piles up, starts longer than a step, windows without a way out, names that are cut short."""
+
+from dataclasses import replace
+
+import pytest
+from planning import demand_of, machine, one_kind
+
+pytest.importorskip("linopy")
+pytest.importorskip("highspy")
+
+from cloudbandit.core.errors import UsageError
+from cloudbandit.plan.capacity import RecordedCapacity
+from cloudbandit.plan.export import manifests
+from cloudbandit.plan.planner import make_plan
+from cloudbandit.plan.problem import Problem
+from cloudbandit.plan.solve import Outcome
+from cloudbandit.plan.terms import Policy, Quota, Rental
+from cloudbandit.plan.workload import Workload
+
+
+def chat_and_batch(chat, batch, quota, deadline_h=12.0):
+    """Two workloads under one quota; a machine takes 10 of the one and 2 of the other."""
+    return Problem(
+        [Workload("chat"), Workload("batch", deadline_h=deadline_h)],
+        [Rental(machine())],
+        demand_of({("chat", "us"): chat, ("batch", "us"): batch}),
+        RecordedCapacity({("chat", "aws/small", 1, 0.0): 10.0, ("batch", "aws/small", 1, 0.0): 2.0}),
+        quotas=[Quota("q", quota)],
+    )
+
+
+def test_work_that_waited_is_done_by_more_machines_than_its_largest_hour_asks_for():
+    found = make_plan(chat_and_batch([30, 30, 30, 30, 30, 0], [2, 2, 2, 0, 0, 0], quota=3))
+    assert found.outcome is Outcome.OPTIMAL
+    assert found.groups[1, 0].tolist() == [0, 0, 0, 0, 0, 3]
+
+
+def jobs(plan):
+    """Name, deployment and replicas of every CronJob."""
+    out = []
+    for item in manifests(plan):
+        if item["kind"] == "CronJob":
+            args = item["spec"]["jobTemplate"]["spec"]["template"]["spec"]["containers"][0]["args"]
+            out.append((item["metadata"]["name"], args[1], args[2]))
+    return out
+
+
+def test_offers_that_differ_in_how_they_are_bought_scale_deployments_of_their_own():
+    offer = machine("azure", "southcentralus", "Standard_NC24ads_A100_v4")
+    problem = Problem(
+        [Workload("conversation")],
+        [Rental(offer), Rental(replace(offer, purchase="spot", usd_per_h=0.4))],
+        demand_of({("conversation", "us"): [10.0] * 12 + [30.0] * 12}),
+        RecordedCapacity({("conversation", "azure/Standard_NC24ads_A100_v4", 1, 0.0): 10.0}),
+        policy=Policy(spot_share=0.5),
+    )
+    names, targets, _ = zip(*jobs(make_plan(problem)), strict=True)
+    assert len(set(names)) == len(names) == 4
+    assert len(set(targets)) == 2
+    assert all(len(name) <= 52 for name in names)
+
+
+def test_a_fleet_that_never_changes_is_scaled_once():
+    assert [job[2] for job in jobs(make_plan(one_kind([20.0] * 24)))] == ["--replicas=2"]
+
+
+def test_a_start_longer_than_a_step_is_no_timetable():
+    with pytest.raises(UsageError, match="a step of 3600 s or longer"):
+        manifests(make_plan(one_kind([20.0] * 24, start_s=3600.0)))
