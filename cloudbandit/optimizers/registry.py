@@ -182,6 +182,21 @@ BUILT_IN: dict[str, Entry] = {
             extra="skopt",
         ),
         Entry(
+            "scoot",
+            f"{_OWN}.scoot:Scoot",
+            "Sobol design, forest against hidden failures, MACE's portfolio; of several objectives EHVI",
+            "Cheng et al., SCOOT, WWW 2025 (second-hand); Lyu et al., ICML 2018",
+            extra="tune",
+            objectives="several",
+        ),
+        Entry(
+            "nsga2",
+            f"{_OWN}.evolution:NSGA2Optimizer",
+            "NSGA-II, a trial at a time, children repaired to configs not tried",
+            "Deb et al., IEEE TEC 6(2), 2002",
+            objectives="several",
+        ),
+        Entry(
             "smac",
             f"{_OWN}.smac_bo:SMACOptimizer",
             "SMAC3 (random forest, expected improvement), seen configs masked",

@@ -34,6 +34,8 @@ _LOOKS = {  # colour, marker
     "rising-bandits": ("#1A1A1A", "*"),
     "skopt": ("#17A3B8", "d"),
     "skopt-forest": ("#7A9A01", "<"),
+    "scoot": ("#D62728", "h"),
+    "nsga2": ("#6B4C9A", "p"),
     "smac": ("#C44E52", ">"),
     "optuna": ("#4C5FD5", "P"),
     "hyperopt": ("#56B4E9", "X"),
