@@ -100,6 +100,14 @@ BUILT_IN: dict[str, Entry] = {
             objectives="several",
         ),
         Entry(
+            "joint-forest",
+            f"{_OWN}.joint_forest:JointForest",
+            "joint, and a forest that learns which configs serve: what `cloudbandit tune` searches with",
+            "joint's; Hinton 2002; SCOOT, WWW 2025, for the forest",
+            extra="tune",
+            objectives="several",
+        ),
+        Entry(
             "gp-lcb",
             f"{_OWN}.gp:GPOptimizer",
             "the same model, lower confidence bound (κ = 2)",
