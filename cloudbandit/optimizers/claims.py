@@ -75,9 +75,9 @@ class Claims:
         return self._sources[target]
 
     def weights(self, target: Target) -> Array:
-        """Prior weights of the hypotheses, ``(H,)``: none of the sources, then half and whole of each."""
-        count = len(self.sources(target))
-        weights = np.array([1.0] + [0.5] * (2 * count))
+        """Prior weights of the hypotheses, ``(H,)``: none of the sources, then half and whole of each. Nothing and the whole
+        of one are equally likely beforehand, half half as much."""
+        weights = np.array([1.0, *[0.5, 1.0] * len(self.sources(target))])
         return np.asarray(weights / weights.sum())
 
     def offsets(self, target: Target, candidates: Sequence[Candidate], points: Points) -> Array:

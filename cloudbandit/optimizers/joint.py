@@ -46,6 +46,7 @@ _NEAR = 0.05  # in deviations of what is claimed: closer ones are equals, among 
 _SAMPLED = 1_000  # what stands for a space that is not listed when kernels are drawn
 _ROUNDS, _STARTS = 2, 4
 _KAPPA = 2.0
+_WORTH = 0.02  # an improvement by less is none, on a log scale: a plateau's neighbours are no promise
 _UNDERFLOW = 1e-290
 
 
@@ -162,7 +163,9 @@ class Joint(BaseOptimizer):
         tried = self._to_improve_on(outlook)
         if len(outlook.objectives) > 1:
             return _of_several(outlook, tried) * outlook.meets
-        value = np.asarray(_of_one(outlook, float(tried.min())) * outlook.meets)
+        value = np.asarray(
+            _of_one(outlook, float(tried.min()) - (_WORTH if outlook.known.logged else 0.0)) * outlook.meets
+        )
         self._again = self._worth_repeating(outlook, float(value.max()))
         return value
 
