@@ -54,6 +54,7 @@ LAYERS = [
     ["replay"],
     ["live"],
     ["recommend"],
+    ["tune"],
     ["report"],
     ["api"],
     ["cli"],

@@ -37,8 +37,8 @@ _FAILED_S = 90.0  # until an engine that cannot work is given up
 _TRIAL_S = 300.0
 _MEET = 0.35
 
-Formula = Callable[[Config], Mapping[str, float] | str]
-"""The metrics of a config, or the reason why it fails."""
+Formula = Callable[[Config, float], Mapping[str, float] | str]
+"""The metrics of a config under a share of the load, or the reason why it fails."""
 
 
 @dataclass(frozen=True)
@@ -52,6 +52,8 @@ class SimulatedEngine:
         default: what the engine is started with where nobody chose; it runs.
         goal: what is asked by default: throughput at an SLO, which the default may miss.
         noise: standard deviation of the logarithm of a measurement, beside the truth; 0: none.
+        loads: shares of the whole load, increasing, the last 1: a trial measures one after the other, reports each, and takes as
+            long for each.
     """
 
     name: str
@@ -60,6 +62,7 @@ class SimulatedEngine:
     default: Candidate
     goal: SLOGoal
     noise: float = 0.0
+    loads: Sequence[float] = (1.0,)
     _truths: dict[str, Result] = field(default_factory=dict, init=False, repr=False, compare=False)
 
     @cached_property
@@ -71,7 +74,7 @@ class SimulatedEngine:
         """What the config does, without noise."""
         found = self._truths.get(candidate.key)
         if found is None:
-            metrics = self.formula(candidate.config)
+            metrics = self.formula(candidate.config, 1.0)
             if isinstance(metrics, str):
                 status = Status.TIMEOUT if metrics == "request_timeout" else Status.FAILED
                 found = Result(status, spent_usd=_USD_PER_H * _FAILED_S / 3600, seconds=_FAILED_S, reason=metrics)
@@ -85,13 +88,25 @@ class SimulatedEngine:
         return Quote(_USD_PER_H * _TRIAL_S / 3600, _TRIAL_S)
 
     def evaluate(self, trial: Trial, run: Run) -> Result:
-        """The truth, each metric times a log-normal error drawn with the trial's seed."""
+        """The truth, each metric times a log-normal error drawn with the trial's seed; after each load but the last the run may
+        end it."""
         truth = self.truth(trial.candidate)
-        if truth.status is not Status.OK or not self.noise:
+        if truth.status is not Status.OK:
             return truth
-        errors = np.random.default_rng(trial.seed).normal(0.0, self.noise, len(truth.metrics)).tolist()
-        noisy = {m: x * math.exp(e) for (m, x), e in zip(sorted(truth.metrics.items()), errors, strict=True)}
-        return Result(metrics=noisy, spent_usd=truth.spent_usd, seconds=truth.seconds)
+        rng, rows = np.random.default_rng(trial.seed), list[dict[str, float]]()
+        for n, share in enumerate(self.loads, start=1):
+            metrics = truth.metrics if share == 1.0 else self.formula(trial.candidate.config, share)
+            assert not isinstance(metrics, str), "what stands the whole load stands a part of it"
+            noisy = {m: x * math.exp(self.noise * float(rng.normal())) for m, x in sorted(metrics.items())}
+            rows.append({"users": share, **noisy})
+            part = n / len(self.loads)
+            if n < len(self.loads) and not run.report(rows[-1]):
+                spent, seconds = truth.spent_usd * part, truth.seconds * part
+                return Result(
+                    Status.STOPPED, noisy, spent_usd=spent, seconds=seconds, reason="hopeless", rows=tuple(rows)
+                )
+        several = tuple(rows) if len(rows) > 1 else ()
+        return Result(metrics=noisy, spent_usd=truth.spent_usd, seconds=truth.seconds, rows=several)
 
     def optimum(self, goal: SLOGoal | None = None) -> Candidate:
         """The best config under the goal, by default the engine's own; the first of equals."""
@@ -122,7 +137,7 @@ def recorded(engines: Iterable[SimulatedEngine], name: str = "simulated") -> Tab
     )
 
 
-def memory_engine(seed: int = 0, noise: float = 0.0) -> SimulatedEngine:
+def memory_engine(seed: int = 0, noise: float = 0.0, loads: Sequence[float] = (1.0,)) -> SimulatedEngine:
     """768 configs; see the module's text."""
     rng = np.random.default_rng((seed, 1))
     gpu_gib, others_gib = 40.0, float(rng.uniform(1.2, 3.2))
@@ -136,7 +151,7 @@ def memory_engine(seed: int = 0, noise: float = 0.0) -> SimulatedEngine:
     )
     us_per_prefill = float(rng.uniform(45, 75))
 
-    def formula(config: Config) -> Mapping[str, float] | str:
+    def formula(config: Config, load: float) -> Mapping[str, float] | str:
         share, seqs = float(config["gpu_memory_utilization"]), int(config["max_num_seqs"])
         batched, block = int(config["max_num_batched_tokens"]), int(config["block_size"])
         fp8, caching = config["kv_cache_dtype"] == "fp8", bool(config["enable_prefix_caching"])
@@ -154,7 +169,7 @@ def memory_engine(seed: int = 0, noise: float = 0.0) -> SimulatedEngine:
         if tokens < longest:
             return "empty_output"
         wasted = mean_tokens + 0.5 * block
-        running = min(float(seqs), tokens / wasted, float(users))
+        running = min(float(seqs), tokens / wasted, users * load)
         hit = 0.45 if caching else 0.0
         prefill = mean_tokens * 0.8 * (1 - hit)
         decode_ms = step_ms * (1.06 if fp8 else 1.0) + ms_per_seq * running + us_per_kv * running * mean_tokens / 1000
@@ -164,7 +179,7 @@ def memory_engine(seed: int = 0, noise: float = 0.0) -> SimulatedEngine:
         steps = prefill * running / answer / batched  # steps with a full chunk, per decoded token
         tpot = decode_ms + min(1.0, steps) * chunk * us_per_prefill / 1000 + 1.5 * steps
         alone_ms = prefill * us_per_prefill / 1000 + math.ceil(prefill / batched) * step_ms
-        waiting = max(0.0, users / running - 1) * answer * tpot * 0.5
+        waiting = max(0.0, users * load / running - 1) * answer * tpot * 0.5
         ttft = alone_ms + waiting + 0.15 * running * math.ceil(prefill / batched)
         rate = 1000 * running / (tpot + alone_ms / answer)
         return _latencies(ttft, tpot, rate)
@@ -185,10 +200,10 @@ def memory_engine(seed: int = 0, noise: float = 0.0) -> SimulatedEngine:
         "kv_cache_dtype": "auto",
         "enable_prefix_caching": False,
     }
-    return _made(f"memory-{seed}", formula, knobs, default, noise, lambda c: True)
+    return _made(f"memory-{seed}", formula, knobs, default, noise, loads, lambda c: True)
 
 
-def queueing_engine(seed: int = 0, noise: float = 0.0) -> SimulatedEngine:
+def queueing_engine(seed: int = 0, noise: float = 0.0, loads: Sequence[float] = (1.0,)) -> SimulatedEngine:
     """675 configs; see the module's text."""
     rng = np.random.default_rng((seed, 2))
     gpus = 4
@@ -197,7 +212,7 @@ def queueing_engine(seed: int = 0, noise: float = 0.0) -> SimulatedEngine:
     us_per_prefill, sharing = float(rng.uniform(60, 95)), float(rng.uniform(0.62, 0.78))
     accept, draft_ms = float(rng.uniform(0.55, 0.75)), float(rng.uniform(0.9, 1.8))
 
-    def formula(config: Config) -> Mapping[str, float] | str:
+    def formula(config: Config, load: float) -> Mapping[str, float] | str:
         tp, seqs = int(config["tensor_parallel_size"]), int(config["max_num_seqs"])
         batched, delay = int(config["max_num_batched_tokens"]), float(config["scheduler_delay_factor"])
         guesses, chunked = int(config["num_speculative_tokens"]), bool(config["enable_chunked_prefill"])
@@ -216,23 +231,25 @@ def queueing_engine(seed: int = 0, noise: float = 0.0) -> SimulatedEngine:
             overhead = (0.25 * step * min(1.0, prompt * n / answer / batched)) if chunked else 0.0
             return (decode + overhead) / gained + stall
 
-        arriving = per_s / servers
+        arriving = per_s * load / servers
         full = float(seqs)
         capacity = 1000 * full / (answer * tpot_at(full))
-        load = arriving / capacity
-        if load >= 0.97:
+        busy = arriving / capacity
+        if busy >= 0.97:
             return "request_timeout"
         n = 1.0
         for _ in range(60):  # Little's law: what is running at once is arrivals × time in service
             n = 0.5 * n + 0.5 * min(full, max(1.0, arriving * answer * tpot_at(n) / 1000))
         tpot = tpot_at(n)
         prefill = prompt * us_per_prefill / 1000 / speed * (1.0 + 0.12 * math.log2(max(1.0, prompt / batched)))
-        wait = load ** math.sqrt(2 * (seqs / 8 + 1)) / (1 - load) * answer * tpot / seqs * 3.0
-        delayed = delay * prefill * (1.0 + 2.0 * load)
+        wait = busy ** math.sqrt(2 * (seqs / 8 + 1)) / (1 - busy) * answer * tpot / seqs * 3.0
+        delayed = delay * prefill * (1.0 + 2.0 * busy)
         if delayed > 900.0 / speed:
             return "request_timeout"
         tpot *= 1.0 - 0.06 * min(delay, 1.0) * (0 if chunked else 1)
-        return _latencies(prefill * (1.2 if chunked else 1.0) + wait + delayed, tpot, per_s * answer * (1 - load**8))
+        return _latencies(
+            prefill * (1.2 if chunked else 1.0) + wait + delayed, tpot, per_s * load * answer * (1 - busy**8)
+        )
 
     knobs: Mapping[str, tuple[Value, ...]] = {
         "tensor_parallel_size": (1, 2, 4),
@@ -250,7 +267,7 @@ def queueing_engine(seed: int = 0, noise: float = 0.0) -> SimulatedEngine:
         "num_speculative_tokens": 0,
         "enable_chunked_prefill": True,
     }
-    return _made(f"queueing-{seed}", formula, knobs, default, noise, _whole_prompts)
+    return _made(f"queueing-{seed}", formula, knobs, default, noise, loads, _whole_prompts)
 
 
 def _whole_prompts(config: Config) -> bool:
@@ -268,14 +285,15 @@ def _made(
     knobs: Mapping[str, tuple[Value, ...]],
     default: Config,
     noise: float,
+    loads: Sequence[float],
     fits: Callable[[Config], bool],
 ) -> SimulatedEngine:
     every = [dict(zip(knobs, values, strict=True)) for values in product(*knobs.values())]
     allowed = [c for c in every if int(c["max_num_seqs"]) <= int(c["max_num_batched_tokens"]) and fits(c)]
-    return SimulatedEngine(name, formula, allowed, Candidate(ARM, default), _goal(formula, allowed), noise)
+    return SimulatedEngine(name, formula, allowed, Candidate(ARM, default), _goal(formula, allowed), noise, loads)
 
 
 def _goal(formula: Formula, configs: Sequence[Config]) -> SLOGoal:
     """Time per token at a time to first token that a third of the configs that run do meet."""
-    ran = [metrics["ttft_p95_ms"] for c in configs if not isinstance(metrics := formula(c), str)]
+    ran = [metrics["ttft_p95_ms"] for c in configs if not isinstance(metrics := formula(c, 1.0), str)]
     return SLOGoal("tpot_p50_ms", (SLO("ttft_p95_ms", float(f"{np.quantile(ran, _MEET):.3g}")),))
