@@ -9,7 +9,7 @@ from statistics import fmean, stdev
 
 from cloudbandit.core.budget import Budget
 from cloudbandit.core.goal import SLO
-from cloudbandit.core.protocols import Problem, Quote
+from cloudbandit.core.protocols import Optimizer, Problem, Quote
 from cloudbandit.core.stop import Belief, Stop
 from cloudbandit.core.trial import Observation, Status, Trial
 
@@ -23,9 +23,9 @@ _LEAST_SPREAD = 0.05
 
 @dataclass(frozen=True)
 class Hopeless(Stop):
-    """A rule for `cloudbandit.core.study.Study`: a trial with increasing loads ends after one whose latency or failures violate an SLO by
-    more than noise, because a higher load does not heal them; or whose chance to beat the best so far is below ``chance``,
-    going by how earlier trials went from that load to the last.
+    """A rule for `cloudbandit.core.study.Study` on trials with increasing loads. One ends after a load at which latency or failures
+    violate an SLO by more than noise, because a higher load does not heal them; or at which its chance to beat the best so far is
+    below ``chance``, going by how earlier trials went from that load to the last.
 
     Attributes:
         slos: the goal's.
@@ -49,6 +49,9 @@ class Hopeless(Stop):
     ) -> str:
         """Never ends a study."""
         return ""
+
+    def check(self, problem: Problem, optimizer: Optimizer) -> None:
+        """It makes sense for every study."""
 
     def hopeless(self, trial: Trial, partial: Mapping[str, float], observations: Sequence[Observation]) -> bool:
         """See `cloudbandit.core.stop.Stop.hopeless`."""

@@ -15,8 +15,8 @@ Array = np.ndarray[Any, np.dtype[np.float64]]
 
 def importance(problem: Problem, observations: Sequence[Observation]) -> dict[str, float]:
     """First-order shares of variance of what the model (`cloudbandit.optimizers.joint_forest`) expects of the first objective,
-    the largest first; together at most about 1, the rest is interplay. Empty where nothing was measured. A knob with many values, or
-    in a listing that is no full grid, takes some of what others cause.
+    the largest first; together at most about 1, the rest is interplay. Empty where nothing was measured. In a listing that is no
+    full grid a knob takes some of what others cause.
     """
     from cloudbandit.optimizers.joint_forest import JointForest
 

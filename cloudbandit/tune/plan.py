@@ -120,9 +120,10 @@ class Plan(BaseOptimizer):
         contenders, decided = self.contenders()
         if decided:
             return None
-        had = {c: sum(o.candidate == c for o in self.finals) + self._pending[c] for c in contenders}
+        told = {c: sum(o.candidate == c for o in self.finals) for c in contenders}
+        had = {c: told[c] + self._pending[c] for c in contenders}
         least = min(had.values())
-        if self._pending.total() and least >= min(had[c] - self._pending[c] for c in contenders) + 1:
+        if min(told.values()) < least:
             return None  # a round is over before the next begins
         turned = contenders[least % len(contenders) :] + contenders[: least % len(contenders)]
         open_ = [c for c in turned if had[c] == least and not self.rests(c)]
