@@ -12,12 +12,12 @@ import threading
 from collections.abc import Sequence
 from typing import NoReturn
 
-from cloudbandit.cli import compare, live, predict, recommend, replay, resume, stores, tables
+from cloudbandit.cli import compare, live, predict, recommend, replay, resume, stores, tables, tune
 from cloudbandit.cli.common import app, err
 from cloudbandit.cli.text import plain
 from cloudbandit.core.errors import CloudBanditError
 
-__all__ = ["app", "compare", "live", "main", "predict", "recommend", "replay", "resume", "stores", "tables"]
+__all__ = ["app", "compare", "live", "main", "predict", "recommend", "replay", "resume", "stores", "tables", "tune"]
 
 
 def _interrupt(number: int, frame: object) -> NoReturn:

@@ -23,9 +23,9 @@ _LEAST_SPREAD = 0.05
 
 @dataclass(frozen=True)
 class Hopeless(Stop):
-    """A rule for `cloudbandit.core.study.Study` on trials with increasing loads. One ends after a load at which latency or failures
-    violate an SLO by more than noise, because a higher load does not heal them; or at which its chance to beat the best so far is
-    below ``chance``, going by how earlier trials went from that load to the last.
+    """A rule for a study whose trials have increasing loads. One ends after a load at which latency or failures violate an SLO by
+    more than noise, because a higher load does not heal them; or at which its chance to beat the best so far is below ``chance``,
+    going by how earlier trials went from that load to the last.
 
     Attributes:
         slos: the goal's.
