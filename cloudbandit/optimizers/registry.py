@@ -205,6 +205,13 @@ BUILT_IN: dict[str, Entry] = {
             objectives="several",
         ),
         Entry(
+            "grid",
+            f"{_OWN}.grid:Grid",
+            "every combination of two knobs, the others as in the first trial",
+            "vLLM's auto_tune (second-hand)",
+            objectives="several",
+        ),
+        Entry(
             "smac",
             f"{_OWN}.smac_bo:SMACOptimizer",
             "SMAC3 (random forest, expected improvement), seen configs masked",

@@ -36,6 +36,7 @@ _LOOKS = {  # colour, marker
     "skopt-forest": ("#7A9A01", "<"),
     "scoot": ("#D62728", "X"),
     "nsga2": ("#6B4C9A", "*"),
+    "grid": ("#C7A76C", "d"),
     "joint-forest": ("#0B7A3B", "v"),
     "smac": ("#C44E52", ">"),
     "optuna": ("#4C5FD5", "P"),
