@@ -76,6 +76,7 @@ class Request:
         subject = live_subject(study, self.default or tune.default or None)
         self._check_parallel(subject)
         version = study.engine_version()
+        _check_flags(study, subject)
         own = spec["study"]
         tuning = self._tuning(tune, own.get("trials"), own.get("usd"), own.get("seconds"))
         return subject, tuning, {**describe_machine(), "engine": version}
@@ -172,6 +173,24 @@ def _here(subject: Subject) -> bool:
     """Whether engines run on this machine."""
     objective = subject.objective
     return isinstance(objective, LiveObjective) and any(p.name == DEFAULT for p in objective.by_arm.values())
+
+
+def _check_flags(study: LiveStudy, subject: Subject) -> None:
+    """Raise where the program that is installed lacks a flag, before any trial is paid for."""
+    engine, model = study.objective.engine, study.objective.benchmark.model
+    for provider in study.objective.by_arm.values():
+        free_host = getattr(provider, "free_host", None)
+        if free_host is None or subject.default is None:
+            continue
+        host = free_host()
+        try:
+            lacking = engine.unknown_flags(host, subject.default.config, model)
+        finally:
+            host.close()
+        if lacking:
+            raise UsageError(
+                f"the installed {engine.name} does not know {', '.join(lacking)}. Cure: another version of it, or other knobs"
+            )
 
 
 @contextmanager
