@@ -68,7 +68,9 @@ def live_subject(study: LiveStudy, default: Config | None = None) -> Subject:
     objective = study.objective
     domain = objective.domain()
     own = _default_of(domain, default)
-    return Subject(study.name, domain, objective, study.goal, own, True, _command(objective), {"spec": study.name})
+    return Subject(
+        study.name, domain, objective, study.goal, own, True, _command(objective), {"spec": study.identity()}
+    )
 
 
 def recorded_subject(
