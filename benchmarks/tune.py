@@ -43,7 +43,8 @@ from cloudbandit.tune.judge import names_of
 from cloudbandit.tune.tuning import Tuning
 
 METHODS = "joint-forest,joint,scoot,nsga2,optuna,smac,grid,random-wor"
-SLOWEST = {"smac": 5}  # seeds
+SLOWEST = {"smac": 3, "scoot": 8}  # seeds
+FIRST = 100  # what was chosen while writing was chosen on seeds below
 OPENVINO = Candidate(
     "local",
     {
@@ -75,6 +76,10 @@ def mean(values, seed=0):
         "low": float(np.quantile(draws, 0.025)),
         "high": float(np.quantile(draws, 0.975)),
     }
+
+
+def some(seeds):
+    return range(FIRST, FIRST + seeds)
 
 
 class Place:
@@ -144,7 +149,7 @@ def search(methods, seeds):
     out = {}
     for method in methods:
         rows = {}
-        for seed in range(SLOWEST.get(method, seeds)):
+        for seed in some(min(seeds, SLOWEST.get(method, seeds))):
             for place in places(seed):
                 report = place.run(make_factory(method, B), B, seed)
                 curve = regrets(place, report)
@@ -179,7 +184,7 @@ def fronts(methods, seeds):
     for aim, (low, high) in aims.items():
         for method in methods:
             rows = {}
-            for seed in range(seeds):
+            for seed in some(seeds):
                 goal = SLOGoal(low, maximize=high)
                 every = [*openvino(low, high, SLOS[:1]), *simulated(seed, goal)]
                 for place in every:
@@ -219,7 +224,7 @@ def hidden(methods, seeds):
     out = {}
     for label, factory in {"learnt": JointForest, "none": Blind}.items():
         rows = {}
-        for seed in range(seeds):
+        for seed in some(seeds):
             for place in places(seed):
                 report = place.run(factory, B, seed)
                 failed = sum(o.result.status != "ok" for o in report.observations)
@@ -240,7 +245,7 @@ def hopeless(methods, seeds):
     out = {}
     for label in ("with", "without"):
         rows = {}
-        for seed in range(seeds):
+        for seed in some(seeds):
             for place in simulated(seed, noise=0.05, loads=(0.25, 0.5, 1.0)):
                 rule = Hopeless(tuple(place.goal.slos), names_of(place.goal)) if label == "with" else None
                 report = place.run(JointForest, B, seed, stop=rule)
@@ -264,7 +269,7 @@ def hopeless(methods, seeds):
 def parallel(methods, seeds):
     goal = SLOGoal(("ttft_p95_ms", "tpot_p50_ms"))
     rows = {}
-    for seed in range(seeds):
+    for seed in some(seeds):
         for place in [*openvino(goal.metrics, (), SLOS[:1]), *simulated(seed, goal)]:
             scores = [place.score(c) for c in place.domain.candidates]
             true = TrueFront([s.values for s in scores if s is not None and s.feasible], (1.0, 1.0))
@@ -300,7 +305,7 @@ class _Flat:
 
 def noise(methods, seeds):
     claimed, covered, regret = [], [], []
-    for seed in range(seeds):
+    for seed in some(seeds):
         engine = memory_engine(seed, noise=0.08)
         flat = Tuning(trials=12, seed=seed)
         goal = SLOGoal("tpot_p50_ms")
