@@ -5,16 +5,15 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
-from statistics import fmean
 from typing import Any
 
 import numpy as np
 
 from cloudbandit.core.front import hypervolume, reference_behind
 from cloudbandit.core.goal import Goal, front, least_bad, own_sign
-from cloudbandit.core.trial import Candidate, Observation
+from cloudbandit.core.trial import Candidate, Observation, Result
 from cloudbandit.tune.gain import Gain, gain
-from cloudbandit.tune.judge import best_few, names_of, rank
+from cloudbandit.tune.judge import best_few, means, names_of, rank
 from cloudbandit.tune.plan import Plan
 
 
@@ -28,9 +27,9 @@ class Setting:
 
     @classmethod
     def of(cls, candidate: Candidate, observations: Sequence[Observation]) -> Setting:
-        ran = [o for o in observations if o.candidate == candidate and o.score is not None and o.score.rank == 0]
-        names = [m for m in (ran[0].result.metrics if ran else ()) if all(m in o.result.metrics for o in ran)]
-        return cls(candidate, {m: fmean(o.result.metrics[m] for o in ran) for m in names}, len(ran))
+        own = _of(observations, candidate)
+        ran = sum(o.score is not None and o.score.rank == 0 for o in own)
+        return cls(candidate, means(own), ran)
 
 
 @dataclass(frozen=True)
@@ -41,7 +40,7 @@ class Answer:
         best: what to run: the winner, or the default where nothing was shown to be better; None: nothing met the SLOs.
         default: as measured in the finals, or in its only trial; None: it is not known, or it failed.
         gains: by metric of the goal, of the winner against the default; empty where one of them is missing.
-        better: whether a gain was shown.
+        better: whether the winner meets the SLOs on average, and the default does not or is shown to be worse in some objective.
         default_failed: the reason, or ``""``.
         front: of several objectives, the settings of the search that no other beats.
         hypervolume: of that front behind the reference; None for one objective.
@@ -94,20 +93,19 @@ def answer_of(plan: Plan, goal: Goal, default: Candidate | None, reference: Sequ
     """
     every = plan.observations
     contenders, _ = plan.contenders()
-    challengers = [c for c in contenders if c != default] or best_few(plan.search, 1, default)
+    challengers = [c for c in contenders if c != default] or best_few(plan.search, goal, 1, default)
     finals = plan.finals or plan.search
-    chosen = min(challengers, key=lambda c: (rank(_of(finals, c) or _of(every, c)), c.key), default=None)
+    chosen = min(challengers, key=lambda c: (rank(_of(finals, c) or _of(every, c), goal), c.key), default=None)
     winner = None if chosen is None else Setting.of(chosen, _of(finals, chosen) or every)
     own = [] if default is None else _of(every, default)
     ran = [o for o in own if o.score is not None and o.score.rank == 0]
     failed = "" if default is None or ran or not own else own[0].result.reason or str(own[0].result.status)
     measured = Setting.of(default, _of(plan.finals, default) or own) if default is not None and ran else None
     gains = {} if chosen is None or default is None else _gains(goal, plan.finals, chosen, default)
-    served = measured is not None and all(o.score is not None and o.score.feasible for o in ran)
-    better = winner is not None and (not served or (bool(gains) and any(g.better for g in gains.values())))
-    if better and served:
-        better = not any(g.high < 0 and g.level >= 0.95 for g in gains.values()) or len(gains) > 1
-    best = winner if better else measured if served else winner
+    served, holds = _meets(goal, measured), _meets(goal, winner)
+    shown = any(g.better for g in gains.values())
+    better = holds and (shown if served else True)
+    best = winner if better else measured if served else None
     on_front = front(plan.search) if len(goal.metrics) > 1 else []
     behind, volume = _hypervolume(goal, plan.search, on_front, ran, reference)
     return Answer(
@@ -120,7 +118,7 @@ def answer_of(plan: Plan, goal: Goal, default: Candidate | None, reference: Sequ
         [Setting.of(o.candidate, [o]) for o in on_front],
         behind,
         volume,
-        None if best is not None else _nearest(goal, every),
+        None if best is not None else _nearest(goal, winner, every),
         dict(
             sorted(Counter(o.result.reason or str(o.result.status) for o in every if o.result.status != "ok").items())
         ),
@@ -168,12 +166,23 @@ def _hypervolume(
     return list(own_sign(goal, worst.tolist())), hypervolume(values, worst)
 
 
-def _nearest(goal: Goal, every: Sequence[Observation]) -> tuple[Setting, dict[str, float]] | None:
+def _meets(goal: Goal, setting: Setting | None) -> bool:
+    """Whether its means do."""
+    score = None if setting is None or not setting.trials else goal.score(Result(metrics=setting.metrics))
+    return score is not None and score.feasible
+
+
+def _nearest(
+    goal: Goal, winner: Setting | None, every: Sequence[Observation]
+) -> tuple[Setting, dict[str, float]] | None:
+    """What met the SLOs in the search and did not when it was measured again; else what violated them least."""
     found = least_bad(every)
-    if found is None:
+    if winner is None and found is None:
         return None
-    by_how_much = {str(slo): slo.violation(found.result.metrics) for slo in goal.slos}
-    return Setting.of(found.candidate, [found]), {text: x for text, x in by_how_much.items() if x > 0}
+    setting = winner if winner is not None or found is None else Setting.of(found.candidate, [found])
+    assert setting is not None
+    by_how_much = {str(slo): slo.violation(setting.metrics) for slo in goal.slos}
+    return setting, {text: x for text, x in by_how_much.items() if x > 0}
 
 
 def _said(setting: Setting) -> dict[str, Any]:

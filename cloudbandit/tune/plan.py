@@ -103,7 +103,7 @@ class Plan(BaseOptimizer):
 
     def contenders(self) -> tuple[list[Candidate], bool]:
         """Who is measured now, the default last; and whether all is decided."""
-        challengers = best_few(self.search, self._finalists, self._default)
+        challengers = best_few(self.search, self.problem.goal, self._finalists, self._default)
         if not self._repeats or not challengers:
             return [], True
         always = [self._default] if self._default is not None else []
@@ -111,7 +111,7 @@ class Plan(BaseOptimizer):
         for enough in rejects(len(challengers), self._repeats):
             if min(len(taken[c]) for c in challengers) < enough:
                 return [*challengers, *always], False
-            worst = max(challengers, key=lambda c: (rank(taken[c][:enough]), c.key))
+            worst = max(challengers, key=lambda c: (rank(taken[c][:enough], self.problem.goal), c.key))
             challengers.remove(worst)
         least = min(len(taken[c]) for c in [*challengers, *always])
         return [*challengers, *always], least >= self._repeats
