@@ -80,6 +80,8 @@ ONLY_PARSED = {
     "show --store fleet.db": "an engine's store",
     "resume --store openvino-chat.db": "an engine's store",
     "compare my-table": "that table is exported from an engine's store",
+    "tune --engine openvino": "an engine; tests/test_cli_tune.py starts one",
+    "tune study.toml": "the same",
     "predict": "configs and points of the reader's own; tests/test_serving.py asks such questions",
     "plan": "a minute of solving; tests/test_plan_cli.py runs such files",
     "recommend": "a model of the reader's own; the same question is asked below, in Python",
@@ -198,6 +200,7 @@ runs["cost_usd"] = [3.0, 2.0, 4.0, 5.0, 6.0, 7.0]
 """,
     "optimizers.md": "",
     "plan.md": "",
+    "tune.md": "",
     "predict.md": "import pathlib; pathlib.Path('config.json').write_text(CONFIG)",
     "points.md": "from cloudbandit import silicon_points, write_points; write_points(silicon_points()[::200], 'points.csv')",
     "studies.md": """
@@ -346,6 +349,17 @@ def test_the_manifests_of_the_page_are_read(tmp_path):
     assert read_manifest(tmp_path / "table.toml").catalogue.on == "instance"
     (tmp_path / "table.toml").write_text(head + curves.removeprefix("[table]\n") + rest)
     assert set(read_manifest(tmp_path / "table.toml").metrics) == {"ttft_p95_ms", "failure_rate"}
+
+
+def test_the_study_file_of_tune_md(tmp_path):
+    from cloudbandit.tune.request import Request
+
+    (block,) = fenced("tune.md", "toml")
+    (tmp_path / "study.toml").write_text(block)
+    subject, tuning, _ = Request(file=tmp_path / "study.toml").made()
+    assert (tuning.trials, tuning.repeats, list(tuning.reference)) == (30, 8, [500.0, 40.0])
+    assert subject.default["max_num_batched_tokens"] == 1024
+    assert subject.fixed == {"threads": 2}
 
 
 STUDIES = [b for b in fenced("live.md", "toml") if not b.startswith("[project")]

@@ -57,3 +57,14 @@ def test_without_points_everything_is_free():
 
 def test_the_reference_lies_behind_the_worst():
     assert reference_behind([[0.0, 5.0], [10.0, 5.0]]).tolist() == [11.0, 6.0]
+
+
+@pytest.mark.slow
+def test_the_hypervolume_is_what_moocore_says():
+    """The library of Fonseca, López-Ibáñez and others; ours needs no dependency and is exact too."""
+    moocore = pytest.importorskip("moocore")
+    rng = np.random.default_rng(0)
+    for m in (2, 3, 4):
+        for n in (1, 5, 20):
+            values, reference = rng.random((n, m)), np.full(m, 0.9)
+            assert hypervolume(values, reference) == pytest.approx(float(moocore.hypervolume(values, ref=reference)))

@@ -10,6 +10,7 @@ from cloudbandit.optimizers.coordinate import CoordinateDescent
 from cloudbandit.optimizers.donors import PriceOrder
 from cloudbandit.optimizers.gp import GPOptimizer
 from cloudbandit.optimizers.registry import all_names, history_of, objectives_of
+from cloudbandit.optimizers.scoot import Scoot
 from cloudbandit.testing import OptimizerLaws, toy_value
 from cloudbandit.testing.problems import TWO, drive, listed_problem, observe
 
@@ -46,6 +47,7 @@ TestCoordinate = _laws("coordinate", listed_only=True)
 TestGp = _laws("gp", slow=True)
 TestGpArd = _laws("gp-ard", slow=True)
 TestJoint = _laws("joint", slow=True)
+TestJointForest = _laws("joint-forest", trials=9, slow=True)
 TestGpLcb = _laws("gp-lcb", slow=True)
 TestGpX3 = _laws("gp-x3", slow=True)
 TestCherrypick = _laws("cherrypick", slow=True)
@@ -53,6 +55,8 @@ TestCherrypickStop = _laws("cherrypick-stop", slow=True)
 TestCherrypickX3 = _laws("cherrypick-x3", slow=True)
 TestRbf = _laws("rbf", slow=True)
 TestRisingBandits = _laws("rising-bandits", trials=20, slow=True)
+TestNsga2 = _laws("nsga2")
+TestGrid = _laws("grid")
 TestLinear = _laws("linear", listed_only=True)
 TestPriceOrder = _laws("price-order", listed_only=True)
 TestPortfolio = _laws("portfolio", listed_only=True)
@@ -76,6 +80,16 @@ TestForest = _laws("forest", listed_only=True, trials=8, slow=True)
 TestBanditHyperopt = _laws("cloudbandit:hyperopt", trials=11, slow=True)
 TestBanditOptuna = _laws("cloudbandit:optuna", trials=11, slow=True)
 TestBanditSmac = _laws("cloudbandit:smac", trials=8, slow=True)
+
+
+@pytest.mark.slow
+class TestScoot(OptimizerLaws):
+    """With a small population: the laws do not ask how good it is."""
+
+    trials, law_of = 8, "scoot"
+
+    def make(self, problem):
+        return Scoot(problem, initial=4, population=6, generations=2)
 
 
 class TestUncappedBandit(OptimizerLaws):

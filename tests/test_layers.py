@@ -57,6 +57,7 @@ LAYERS = [
     ["live"],
     ["recommend"],
     ["plan"],
+    ["tune"],
     ["report"],
     ["api"],
     ["cli"],

@@ -12,7 +12,7 @@ import threading
 from collections.abc import Sequence
 from typing import NoReturn
 
-from cloudbandit.cli import compare, hosts, live, offers, plan, predict, recommend, replay, resume, stores, tables
+from cloudbandit.cli import compare, hosts, live, offers, plan, predict, recommend, replay, resume, stores, tables, tune
 from cloudbandit.cli.common import LEFT, app, err
 from cloudbandit.cli.text import plain
 from cloudbandit.core.errors import CloudBanditError, LeaseStuck
@@ -31,6 +31,7 @@ __all__ = [
     "resume",
     "stores",
     "tables",
+    "tune",
 ]
 
 

@@ -52,6 +52,8 @@ def resume(
             _check_code(name, "program", _part(spec.get("engine"), part), "program", program)
         run_live(described_machine(LiveStudy.of(spec)), store, json_, plot)
         return
+    if spec.get("kind") == "tune":
+        raise UsageError(f"the study {name!r} goes on with the command that began it: {spec.get('command')}")
     if spec.get("kind") != "replay":
         raise UsageError(
             f"the study {name!r} was started from Python, so only that program can go on with it: run it again"

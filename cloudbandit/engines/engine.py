@@ -105,6 +105,10 @@ class Engine(ABC):
         """Environment variables of the command, beside the host's own."""
         return {}
 
+    def unknown_flags(self, host: Host, config: Config, model: str) -> list[str]:
+        """Flags of a config's command that the installed program does not know, as far as its help says."""
+        return []
+
     @abstractmethod
     def version(self, host: Host) -> str:
         """What is installed on the host.

@@ -97,6 +97,15 @@ class KnobSpace:
     def parameters(self) -> tuple[Parameter, ...]:
         return tuple(Parameter.listed(k.name, k.values) for k in sorted(self.knobs, key=lambda k: k.name))
 
+    @cached_property
+    def default(self) -> Config | None:
+        """What the engine is started with where nobody chose; None where the known constraints rule that out."""
+        config: dict[str, Value] = {}
+        for knob in self.knobs:
+            if knob.active(config):
+                config[knob.name] = knob.default
+        return config if self.why_not(config) is None else None
+
     @property
     def size(self) -> float:
         """The cells of the grid: no fewer than there are configs."""

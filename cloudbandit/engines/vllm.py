@@ -14,6 +14,7 @@ from cloudbandit.core.protocols import Host
 from cloudbandit.core.trial import Config, Value
 from cloudbandit.engines import hugging_face
 from cloudbandit.engines.engine import Engine
+from cloudbandit.engines.flags import of_help, unknown
 from cloudbandit.engines.knobs import Knob
 
 _COMMON = (
@@ -105,6 +106,11 @@ class VLLM(Engine):
     def env(self, config: Config, model: str) -> Mapping[str, str]:
         quiet = {"VLLM_NO_USAGE_STATS": "1", "DO_NOT_TRACK": "1", **hugging_face.environment(model)}
         return quiet if self.device == "gpu" else {**quiet, "VLLM_CPU_KVCACHE_SPACE": str(self.kv_cache_gib)}
+
+    def unknown_flags(self, host: Host, config: Config, model: str) -> list[str]:
+        done = host.run([self.program, "serve", "--help=all"], timeout_s=180)
+        known = of_help(done.output)
+        return unknown(self.argv(host, config, 8000, model), known) if done.code == 0 and known else []
 
     def version(self, host: Host) -> str:
         return f"vllm {hugging_face.version(host, [self.program, '--version'], 'pip install vllm there')}"

@@ -81,6 +81,17 @@ class LoadSection(Section):
     request_slos: Texts = field(default_factory=list)
 
 
+class TuneSection(Section):
+    """``[tune]``: for `cloudbandit tune`; other commands leave it alone."""
+
+    method: Text = "joint-forest"
+    repeats: Count0 = 8
+    finalists: Count = 3
+    hopeless: bool = True
+    default: Table = field(default_factory=dict)
+    reference: list[float] | None = None
+
+
 class StudyFile(Section):
     """The whole file. ``[provider]`` is ``[providers.NAME]`` for one."""
 
@@ -90,3 +101,4 @@ class StudyFile(Section):
     load: LoadSection
     provider: Table | None = None
     providers: dict[str, Table] = field(default_factory=dict)
+    tune: TuneSection | None = None

@@ -118,6 +118,10 @@ class LiveStudy:
     def name(self) -> str:
         return str(self.spec["study"].get("name", "study"))
 
+    def identity(self) -> str:
+        """What makes two runs the same study: everything but how long it may go on, and where it is kept."""
+        return _stable(self.spec)
+
     def estimates(self) -> dict[str, Estimate]:
         """What claims to predict metrics beforehand.
 
@@ -197,6 +201,7 @@ def _stable(spec: Mapping[str, Any]) -> str:
     loose = {"trials", "usd", "seconds", "store", "keep_records", "wait_s", "parallel"}
     sections = {s: dict(c) for s, c in _sections(spec).items()}
     default = ("max_failure_rate", MAX_FAILURE_RATE)  # written out or not, the study is the same
+    sections.pop("tune", None)  # says how another command goes about it
     sections["study"] = {k: v for k, v in sections["study"].items() if k not in loose and (k, v) != default}
     return json.dumps(sections, sort_keys=True)
 

@@ -12,6 +12,10 @@ import numpy as np
 from cloudbandit.core.targets import Targets, log_scale
 from cloudbandit.core.trial import Candidate
 
+_AT_LIMIT = 0.25
+"""So large a share of trials exactly at an SLO's limit, as where no request may fail, and whether it is met is modelled: a
+bell curve around the limit would say of the best of configs that its chances are even."""
+
 Array = np.ndarray[Any, np.dtype[np.float64]]
 Flags = np.ndarray[Any, np.dtype[np.bool_]]
 
@@ -28,7 +32,8 @@ class Modelled:
         logged: whether every objective is on a log scale.
         slos: per SLO whose metric is known, its column ``(n,)`` and limit.
         logs: per objective, whether it is on a log scale.
-        slo_columns: per entry of ``slos``, its column in `Targets.slos`, and whether it is on a log scale.
+        slo_columns: per entry of ``slos``, its column in `Targets.slos` (beyond all of them where 0 and 1 stand for met and not
+            met: what nothing claims to know), and whether it is on a log scale.
         failed: 1 for each trial that failed without a value, else 0, ``(n,)``; None where all are the same.
         feasible: ``(n,)``.
         noise: ``(n,)``, variance of each trial's error as a share of the objective's variance (the mean over several objectives):
@@ -69,7 +74,12 @@ class Modelled:
         for k, (column, limit, sign) in enumerate(
             zip(targets.slos.T, targets.limits.tolist(), targets.slo_signs.tolist(), strict=True)
         ):
-            if not np.isnan(column).all():
+            if np.isnan(column).all():
+                continue
+            if (column == limit).mean() >= _AT_LIMIT and (column > limit).any():
+                slos.append(((column > limit).astype(float), 0.5))
+                columns.append((len(targets.limits), False))
+            else:
                 known, is_log = log_scale(column, sign) if sign * limit > 0 else (column, False)
                 slos.append((known, sign * math.log(sign * limit) if is_log else limit))
                 columns.append((k, is_log))

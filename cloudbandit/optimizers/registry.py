@@ -100,6 +100,14 @@ BUILT_IN: dict[str, Entry] = {
             objectives="several",
         ),
         Entry(
+            "joint-forest",
+            f"{_OWN}.joint_forest:JointForest",
+            "joint, and a forest that learns which configs serve: what `cloudbandit tune` searches with",
+            "joint's; Hinton 2002; SCOOT, WWW 2025, for the forest",
+            extra="tune",
+            objectives="several",
+        ),
+        Entry(
             "gp-lcb",
             f"{_OWN}.gp:GPOptimizer",
             "the same model, lower confidence bound (κ = 2)",
@@ -180,6 +188,28 @@ BUILT_IN: dict[str, Entry] = {
             "scikit-optimize",
             {"estimator": "RF"},
             extra="skopt",
+        ),
+        Entry(
+            "scoot",
+            f"{_OWN}.scoot:Scoot",
+            "Sobol design, forest against hidden failures, MACE's portfolio; of several objectives EHVI",
+            "Cheng et al., SCOOT, WWW 2025 (second-hand); Lyu et al., ICML 2018",
+            extra="tune",
+            objectives="several",
+        ),
+        Entry(
+            "nsga2",
+            f"{_OWN}.evolution:NSGA2Optimizer",
+            "NSGA-II, a trial at a time, children repaired to configs not tried",
+            "Deb et al., IEEE TEC 6(2), 2002",
+            objectives="several",
+        ),
+        Entry(
+            "grid",
+            f"{_OWN}.grid:Grid",
+            "every combination of two knobs, the others as in the first trial",
+            "vLLM's auto_tune (second-hand)",
+            objectives="several",
         ),
         Entry(
             "smac",
