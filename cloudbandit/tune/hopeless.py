@@ -9,7 +9,7 @@ from statistics import fmean, stdev
 
 from cloudbandit.core.budget import Budget
 from cloudbandit.core.goal import SLO
-from cloudbandit.core.protocols import Optimizer, Problem, Quote
+from cloudbandit.core.protocols import Problem, Quote
 from cloudbandit.core.stop import Belief, Stop
 from cloudbandit.core.trial import Observation, Status, Trial
 
@@ -49,9 +49,6 @@ class Hopeless(Stop):
     ) -> str:
         """Never ends a study."""
         return ""
-
-    def check(self, problem: Problem, optimizer: Optimizer) -> None:
-        """It makes sense for every study."""
 
     def hopeless(self, trial: Trial, partial: Mapping[str, float], observations: Sequence[Observation]) -> bool:
         """See `cloudbandit.core.stop.Stop.hopeless`."""
