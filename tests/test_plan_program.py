@@ -46,7 +46,7 @@ def brute_force(seeds, policy):
         except UsageError:
             continue
         most = max(p.most for p in pools)
-        if (most + 1) ** len(pools) <= 300:
+        if (most + 1) ** len(pools) <= 200:
             yield problem, least_cost(problem, pools, most)
 
 
@@ -141,7 +141,7 @@ def day(policy=None, quotas=(), scale=1.0, providers=("aws", "gcp"), egress=0.0,
 
 
 def usd(problem, gap=5e-3):
-    found = make_plan(problem, gap=gap, seconds=5.0)
+    found = make_plan(problem, gap=gap, seconds=2.0)
     assert isinstance(found, Plan)
     assert not check(found)
     return found.usd, found.bound
