@@ -46,7 +46,7 @@ def brute_force(seeds, policy):
         except UsageError:
             continue
         most = max(p.most for p in pools)
-        if (most + 1) ** len(pools) <= 300:
+        if (most + 1) ** len(pools) <= 200:
             yield problem, least_cost(problem, pools, most)
 
 
@@ -96,7 +96,7 @@ def test_equal_to_brute_force():
         more, none, fewer = against_brute_force(range(100 + 120 * i, 220 + 120 * i), policy)
         n, hopeless, dropped = n + more, hopeless + none, dropped + fewer
     assert n >= 200
-    assert dropped > 20
+    assert dropped > 10
     assert len(hopeless) >= 3
     for problem in hopeless[:8]:
         assert make_plan(problem).outcome is Outcome.INFEASIBLE
@@ -141,7 +141,7 @@ def day(policy=None, quotas=(), scale=1.0, providers=("aws", "gcp"), egress=0.0,
 
 
 def usd(problem, gap=5e-3):
-    found = make_plan(problem, gap=gap, seconds=5.0)
+    found = make_plan(problem, gap=gap, seconds=2.0)
     assert isinstance(found, Plan)
     assert not check(found)
     return found.usd, found.bound
