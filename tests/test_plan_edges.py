@@ -8,13 +8,16 @@ from planning import demand_of, machine, one_kind
 pytest.importorskip("linopy")
 pytest.importorskip("highspy")
 
-from cloudbandit.core.errors import UsageError
+from cloudbandit.core.errors import DataError, UsageError
 from cloudbandit.plan.capacity import RecordedCapacity
+from cloudbandit.plan.check import check
+from cloudbandit.plan.demand import read_demand
+from cloudbandit.plan.explain import cures
 from cloudbandit.plan.export import manifests
 from cloudbandit.plan.planner import make_plan
 from cloudbandit.plan.problem import Problem
 from cloudbandit.plan.solve import Outcome
-from cloudbandit.plan.terms import Policy, Quota, Rental
+from cloudbandit.plan.terms import Network, Policy, Quota, Rental
 from cloudbandit.plan.workload import Workload
 
 
@@ -67,3 +70,16 @@ def test_a_fleet_that_never_changes_is_scaled_once():
 def test_a_start_longer_than_a_step_is_no_timetable():
     with pytest.raises(UsageError, match="a step of 3600 s or longer"):
         manifests(make_plan(one_kind([20.0] * 24, start_s=3600.0)))
+
+
+@pytest.mark.parametrize("time", ["1793577600000", "nan", "inf", "-5"])
+def test_times_that_are_not_seconds_since_1970(tmp_path, time):
+    path = tmp_path / "demand.csv"
+    path.write_text(f"time,workload,source,load\n2026-11-02T00:00Z,chat,us,1\n{time},chat,us,1\n")
+    with pytest.raises(DataError, match=r"line 3.*milliseconds"):
+        read_demand(path)
+
+
+def test_longer_steps_say_what_they_leave_out():
+    assert "the last 2 steps" in demand_of({("chat", "us"): [1.0] * 12}).coarser(5 * 3600).notes[0]
+    assert not demand_of({("chat", "us"): [1.0] * 10}).coarser(5 * 3600).notes
