@@ -83,3 +83,11 @@ def test_times_that_are_not_seconds_since_1970(tmp_path, time):
 def test_longer_steps_say_what_they_leave_out():
     assert "the last 2 steps" in demand_of({("chat", "us"): [1.0] * 12}).coarser(5 * 3600).notes[0]
     assert not demand_of({("chat", "us"): [1.0] * 10}).coarser(5 * 3600).notes
+
+
+def test_nothing_serves_what_may_stay_unserved():
+    problem = one_kind([10.0, 20.0])
+    problem = replace(problem, workloads=[Workload("chat", unmet_usd=0.5)], quotas=[Quota("q", 0)])
+    found = make_plan(problem)
+    assert not check(found)
+    assert (found.outcome, found.usd) == (Outcome.OPTIMAL, 15.0)
