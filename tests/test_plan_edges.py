@@ -91,3 +91,11 @@ def test_nothing_serves_what_may_stay_unserved():
     found = make_plan(problem)
     assert not check(found)
     assert (found.outcome, found.usd) == (Outcome.OPTIMAL, 15.0)
+
+
+def test_why_no_offer_serves_is_named():
+    problem = one_kind([10.0])
+    with pytest.raises(UsageError, match=r"none may be rented \(quota q\)"):
+        make_plan(replace(problem, quotas=[Quota("q", 0)]))
+    with pytest.raises(UsageError, match="no capacity data from 20 ms away"):
+        make_plan(replace(problem, network=Network({("us", "aws/us"): 20.0})))
