@@ -99,3 +99,17 @@ def test_why_no_offer_serves_is_named():
         make_plan(replace(problem, quotas=[Quota("q", 0)]))
     with pytest.raises(UsageError, match="no capacity data from 20 ms away"):
         make_plan(replace(problem, network=Network({("us", "aws/us"): 20.0})))
+
+
+def test_a_share_that_cures_is_not_rounded_below_what_it_takes():
+    offer = machine()
+    problem = Problem(
+        [Workload("chat")],
+        [Rental(offer, most=2), Rental(replace(offer, purchase="spot", usd_per_h=0.4))],
+        demand_of({("chat", "us"): [28.71]}),
+        RecordedCapacity({("chat", "aws/small", 1, 0.0): 10.0}),
+        policy=Policy(spot_share=0.3),
+    )
+    cure = next(c for c in cures(problem) if c.limit == "spot_share")
+    assert cure.text == "let spot machines serve 30.4 % of a load, not 30 %"
+    assert make_plan(replace(problem, policy=Policy(spot_share=cure.then))).outcome is Outcome.OPTIMAL
