@@ -2,6 +2,7 @@
 
 from dataclasses import replace
 
+import numpy as np
 import pytest
 from planning import demand_of, machine, one_kind
 
@@ -9,7 +10,7 @@ pytest.importorskip("linopy")
 pytest.importorskip("highspy")
 
 from cloudbandit.core.errors import DataError, UsageError
-from cloudbandit.plan.capacity import RecordedCapacity
+from cloudbandit.plan.capacity import FirstOf, RecordedCapacity
 from cloudbandit.plan.check import check
 from cloudbandit.plan.demand import read_demand
 from cloudbandit.plan.explain import cures
@@ -97,7 +98,7 @@ def test_why_no_offer_serves_is_named():
     problem = one_kind([10.0])
     with pytest.raises(UsageError, match=r"none may be rented \(quota q\)"):
         make_plan(replace(problem, quotas=[Quota("q", 0)]))
-    with pytest.raises(UsageError, match="no capacity data from 20 ms away"):
+    with pytest.raises(UsageError, match=r"too far \(20 ms\), no capacity data from there"):
         make_plan(replace(problem, network=Network({("us", "aws/us"): 20.0})))
 
 
@@ -113,3 +114,25 @@ def test_a_share_that_cures_is_not_rounded_below_what_it_takes():
     cure = next(c for c in cures(problem) if c.limit == "spot_share")
     assert cure.text == "let spot machines serve 30.4 % of a load, not 30 %"
     assert make_plan(replace(problem, policy=Policy(spot_share=cure.then))).outcome is Outcome.OPTIMAL
+
+
+class Guess:
+    """Ninety-nine a machine, wherever."""
+
+    def max_load(self, workload, machine, n, rtt_ms=0.0):
+        return 99.0 * n
+
+    def basis(self, workload, machine):
+        return "guessed"
+
+
+def test_what_one_table_knows_in_part_is_not_filled_from_the_next():
+    recorded = RecordedCapacity({("chat", "aws/small", 1, 0.0): 10.0})
+    both, chat = FirstOf([recorded, Guess()]), Workload("chat")
+    assert both.basis(chat, machine()) == "recorded"
+    assert both.max_load(chat, machine(), 3) == 30.0
+    assert np.isnan(both.max_load(chat, machine(), 1, 20.0))  # from there nobody recorded it
+    assert (both.basis(chat, machine(name="other")), both.max_load(chat, machine(name="other"), 2)) == (
+        "guessed",
+        198.0,
+    )

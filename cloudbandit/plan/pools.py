@@ -173,7 +173,7 @@ def _of_one(problem: Problem, wi: int, ri: int, peak: float) -> tuple[list[Pool]
         return [], "the SLOs are not met by one request"
     nearest = min(known.values())
     if math.isnan(capacity.max_load(workload, rental.machine, 1, nearest)):
-        return [], f"no capacity data from {nearest:g} ms away"
+        return [], f"too far ({nearest:g} ms), no capacity data from there"
     if not loads_ok(capacity, workload, rental, nearest):
         return [], f"too far ({nearest:g} ms)"
     none = [f"quota {q.name}" for q in problem.quotas if (w := q.weight(rental.machine)) > q.most and w > 0]
