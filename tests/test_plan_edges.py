@@ -17,6 +17,7 @@ from cloudbandit.plan.explain import cures
 from cloudbandit.plan.export import manifests
 from cloudbandit.plan.planner import make_plan
 from cloudbandit.plan.problem import Problem
+from cloudbandit.plan.rolling import roll
 from cloudbandit.plan.solve import Outcome
 from cloudbandit.plan.terms import Network, Policy, Quota, Rental
 from cloudbandit.plan.workload import Workload
@@ -136,3 +137,21 @@ def test_what_one_table_knows_in_part_is_not_filled_from_the_next():
         "guessed",
         198.0,
     )
+
+
+def test_reservations_of_a_rolled_plan_are_rounded_up_where_nothing_else_serves():
+    problem = one_kind([24.0] * 4)
+    problem = replace(problem, rentals=[Rental(machine(purchase="reserved"), most=5)])
+    found = roll(problem, window=3, keep=2)
+    assert not check(found)
+    assert (list(found.reserved.values()), found.usd) == ([3], 12.0)
+
+
+def test_a_window_without_a_way_out_is_not_an_infeasible_problem():
+    rows = {("chat", "aws/small", 1, 0.0): 10.0, ("batch", "aws/small", 1, 0.0): 10.0}
+    problem = replace(chat_and_batch([0, 0, 20, 20, 20, 20], [10] * 6, 3, 6.0), capacity=RecordedCapacity(rows))
+    problem = replace(problem, rentals=[Rental(machine(), start_s=300.0)])
+    assert make_plan(problem).outcome is Outcome.OPTIMAL
+    found = roll(problem, window=2, keep=1)
+    assert found.outcome is Outcome.NO_PLAN
+    assert "window" in found.notes[-1]
