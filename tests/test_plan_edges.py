@@ -1,5 +1,6 @@
 """Plans at the edges: work that piles up, starts longer than a step, windows without a way out, names that are cut short."""
 
+import json
 from dataclasses import replace
 
 import numpy as np
@@ -155,3 +156,9 @@ def test_a_window_without_a_way_out_is_not_an_infeasible_problem():
     found = roll(problem, window=2, keep=1)
     assert found.outcome is Outcome.NO_PLAN
     assert "window" in found.notes[-1]
+
+
+def test_a_plan_without_a_bound_is_json():
+    found = replace(make_plan(one_kind([10.0])), bound=-np.inf)
+    said = json.loads(json.dumps(found.to_dict(), allow_nan=False))
+    assert (said["bound_usd"], said["gap"]) == (None, None)
