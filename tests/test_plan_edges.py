@@ -19,7 +19,7 @@ from cloudbandit.plan.export import manifests
 from cloudbandit.plan.planner import make_plan
 from cloudbandit.plan.problem import Problem
 from cloudbandit.plan.rolling import roll
-from cloudbandit.plan.solve import Outcome
+from cloudbandit.plan.solve import Outcome, solve
 from cloudbandit.plan.terms import Network, Policy, Quota, Rental
 from cloudbandit.plan.workload import Workload
 
@@ -162,3 +162,16 @@ def test_a_plan_without_a_bound_is_json():
     found = replace(make_plan(one_kind([10.0])), bound=-np.inf)
     said = json.loads(json.dumps(found.to_dict(), allow_nan=False))
     assert (said["bound_usd"], said["gap"]) == (None, None)
+
+
+@pytest.mark.parametrize("hopeless", [True, False])
+def test_infeasible_is_told_from_unbounded_where_presolve_does_not(hopeless):
+    linopy, pd = pytest.importorskip("linopy"), pytest.importorskip("pandas")
+    model, axis = linopy.Model(), pd.Index(range(2), name="i")
+    x, y, z = (model.add_variables(lower=0, coords=[axis], integer=n == "x", name=n) for n in "xyz")
+    model.add_constraints(1 * x - 1 * y <= 3.5, name="a")
+    if hopeless:
+        model.add_constraints(2 * x.sum() - 1 * z.sum() >= 1, name="more")
+        model.add_constraints(1 * z.sum() - 2 * x.sum() >= 0.5, name="less")
+    model.add_objective((-1 * y).sum())
+    assert solve(model).outcome is (Outcome.INFEASIBLE if hopeless else Outcome.UNBOUNDED)
