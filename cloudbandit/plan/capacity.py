@@ -33,7 +33,7 @@ class CapacityTable(Protocol):
         """
 
     def basis(self, workload: Workload, machine: Offer) -> str:
-        """What it rests on, in a few words."""
+        """What it rests on, in a few words; ``missing``: nobody knows."""
 
 
 def nearer(slos: Sequence[SLO], rtt_ms: float) -> list[SLO] | None:
@@ -82,7 +82,7 @@ class MeasuredCapacity:
 
     def basis(self, workload: Workload, machine: Offer) -> str:
         """See `CapacityTable.basis`."""
-        return "measured" if (workload.name, kind_of(machine)) in self.curves else "missing"
+        return "missing" if math.isnan(self.max_load(workload, machine, 1)) else "measured"
 
 
 class RecordedCapacity:
@@ -147,7 +147,8 @@ class RecordedCapacity:
 
 
 class FirstOf:
-    """The first table that knows.
+    """The first table that knows a workload on a machine answers for it, whatever the number and the way: what it does not know
+    of them is missing, for two tables do not make one pool.
 
     Raises:
         UsageError: there is none.
@@ -160,18 +161,16 @@ class FirstOf:
 
     def max_load(self, workload: Workload, machine: Offer, n: int, rtt_ms: float = 0.0) -> float:
         """See `CapacityTable.max_load`."""
-        found = (t.max_load(workload, machine, n, rtt_ms) for t in self.tables)
-        return next((load for load in found if not math.isnan(load)), math.nan)
+        table = self._knows(workload, machine)
+        return math.nan if table is None else table.max_load(workload, machine, n, rtt_ms)
 
     def basis(self, workload: Workload, machine: Offer) -> str:
         """See `CapacityTable.basis`."""
-        return next(
-            (t.basis(workload, machine) for t in self.tables if not self._lacks(t, workload, machine)), "missing"
-        )
+        table = self._knows(workload, machine)
+        return "missing" if table is None else table.basis(workload, machine)
 
-    @staticmethod
-    def _lacks(table: CapacityTable, workload: Workload, machine: Offer) -> bool:
-        return math.isnan(table.max_load(workload, machine, 1))
+    def _knows(self, workload: Workload, machine: Offer) -> CapacityTable | None:
+        return next((t for t in self.tables if t.basis(workload, machine) != "missing"), None)
 
 
 def kind_of(machine: Offer) -> str:

@@ -22,6 +22,8 @@ Floats = npt.NDArray[np.float64]
 Key = tuple[str, str]
 """A workload and a source of load: who asks, from where."""
 _SAID = 5
+_LATEST = 1e10
+"""Seconds since 1970, in the year 2286: a clock in milliseconds is beyond it."""
 
 
 @dataclass(frozen=True)
@@ -114,7 +116,9 @@ class Demand:
             k: (v[:whole].reshape(-1, n).max(1) if how == "max" else v[:whole].reshape(-1, n).mean(1))
             for k, v in self.load.items()
         }
-        return replace(self, step_s=step_s, load=load)
+        left = len(self) - whole
+        said = (f"the last {left} steps of {self.step_s:g} s are less than one of {step_s:g} s and are left out",)
+        return replace(self, step_s=step_s, load=load, notes=(*self.notes, *(said if left else ())))
 
 
 def read_demand(path: str | Path, gaps: str = "refuse") -> Demand:
@@ -171,9 +175,15 @@ def seconds(text: str, where: str) -> float:
         DataError: neither.
     """
     try:
-        return float(text)
+        since = float(text)
     except ValueError:
         pass
+    else:
+        if not 0 <= since < _LATEST:
+            raise DataError(
+                f"{where}: {text!r} is no time in seconds since 1970; are these milliseconds? Cure: seconds, or ISO 8601 in UTC"
+            )
+        return since
     try:
         stamp = datetime.fromisoformat(text.strip())
     except ValueError:

@@ -101,12 +101,12 @@ def _said(problem: Problem, name: str, by: float) -> Cure:
         return Cure(name, most, then, f"allow {then:g} machines of {of}, not {most:g}")
     policy = problem.policy
     if name == "spot_share":
-        then = min(1.0, policy.spot_share + by)
+        then = min(1.0, float(np.ceil(1000 * (policy.spot_share + by) - 1e-3)) / 1000)
         return Cure(
             name,
             policy.spot_share,
             then,
-            f"let spot machines serve {then:.0%} of a load, not {policy.spot_share:.0%}",
+            f"let spot machines serve {100 * then:g} % of a load, not {100 * policy.spot_share:g} %",
         )
     if name == "most_kinds":
         most = float(policy.most_kinds or 0)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import cached_property
@@ -166,8 +167,8 @@ class Plan:
         return {
             "outcome": str(self.outcome),
             "usd": self.usd,
-            "bound_usd": self.bound,
-            "gap": self.gap,
+            "bound_usd": self.bound if math.isfinite(self.bound) else None,
+            "gap": self.gap if math.isfinite(self.gap) else None,
             "costs_usd": self.costs,
             "start": demand.time(0),
             "step_h": demand.step_h,

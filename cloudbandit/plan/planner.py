@@ -60,6 +60,9 @@ def make_plan(
     left = seconds
     some = parts(problem, pools, without)
     for i, workloads in enumerate(some):
+        if not any(p.workload in workloads for p in pools):
+            plan = _unserved(plan, workloads)
+            continue
         program = Program(problem, pools, workloads)
         add_limits(program, without)
         add_objective(program)
@@ -98,6 +101,18 @@ def empty(problem: Problem, pools: Sequence[Pool], notes: Sequence[str]) -> Plan
         Outcome.OPTIMAL,
         tuple(notes),
     )
+
+
+def _unserved(plan: Plan, workloads: Sequence[int]) -> Plan:
+    """With all the load of workloads that nothing serves left unserved, as it comes."""
+    problem, unmet, usd = plan.problem, plan.unmet.copy(), 0.0
+    for w in workloads:
+        workload = problem.workloads[w]
+        unmet[w] = problem.demand.of(workload.name, problem.demand.sources)
+        for s, source in enumerate(problem.demand.sources):
+            unmet[w, s, 0] += sum(problem.waiting.get((workload.name, source), ()))
+        usd += float(unmet[w].sum()) * (workload.unmet_usd or 0.0) * problem.demand.step_h
+    return replace(plan, unmet=unmet, bound=plan.bound + usd)
 
 
 def filled(plan: Plan, program: Program, found: Solution) -> Plan:

@@ -172,7 +172,12 @@ def _of_one(problem: Problem, wi: int, ri: int, peak: float) -> tuple[list[Pool]
     if single <= 0:
         return [], "the SLOs are not met by one request"
     nearest = min(known.values())
-    return [], "none may be rented" if loads_ok(capacity, workload, rental, nearest) else f"too far ({nearest:g} ms)"
+    if math.isnan(capacity.max_load(workload, rental.machine, 1, nearest)):
+        return [], f"too far ({nearest:g} ms), no capacity data from there"
+    if not loads_ok(capacity, workload, rental, nearest):
+        return [], f"too far ({nearest:g} ms)"
+    none = [f"quota {q.name}" for q in problem.quotas if (w := q.weight(rental.machine)) > q.most and w > 0]
+    return [], f"none may be rented ({none[0] if none else 'most'})"
 
 
 def loads_ok(capacity: CapacityTable, workload: Workload, rental: Rental, rtt_ms: float) -> bool:

@@ -18,7 +18,7 @@ from cloudbandit.plan.planner import NoPlan, empty, filled, overall
 from cloudbandit.plan.pools import pools_of
 from cloudbandit.plan.problem import Problem
 from cloudbandit.plan.program import Program
-from cloudbandit.plan.solve import GAP, SECONDS, solve
+from cloudbandit.plan.solve import GAP, SECONDS, Outcome, solve
 
 
 def roll(
@@ -26,7 +26,8 @@ def roll(
 ) -> Plan | NoPlan:
     """A plan for a long horizon. Its bound is the relaxation's over the whole of it, so its gap is an honest one.
 
-    How many machines are reserved is decided first, by the relaxation, rounded to the nearest whole number.
+    How many machines are reserved is decided first, by the relaxation, rounded to the nearest whole number; up, where no plan is
+    found with that. A window without a plan is no proof that the whole has none: that is `Outcome.NO_PLAN`, with a note.
 
     Args:
         window: steps that are solved at once.
@@ -49,25 +50,43 @@ def roll(
     if not relaxed.outcome.has_plan:
         return NoPlan(problem, pools, relaxed.outcome, relaxed.bound, notes, relaxed.cpu_s)
     held = {} if whole.reserved is None else dict(zip(whole.reserves, relaxed.of(whole.reserved), strict=True))
-    problem = _reserving(problem, {r: round(float(n)) for r, n in held.items()})
-    plan = replace(plan, problem=problem, bound=plan.bound + relaxed.bound, cpu_s=relaxed.cpu_s)
-    plan = replace(plan, reserved={r.machine.name: r.least for r in problem.rentals if r.reserved})
+    plan = replace(plan, bound=plan.bound + relaxed.bound, cpu_s=relaxed.cpu_s)
+    tried: dict[int, int] | None = None
+    found: Plan | NoPlan | None = None
+    for whole_number in (round, math.ceil):
+        kept = {r: int(whole_number(round(float(n), 6))) for r, n in held.items()}
+        if kept != tried and not isinstance(found, Plan):
+            here = _reserving(problem, kept)
+            reserved = {r.machine.name: r.least for r in here.rentals if r.reserved}
+            spent = 0.0 if found is None else found.cpu_s
+            tried, start = kept, replace(plan, problem=here, reserved=reserved, cpu_s=max(plan.cpu_s, spent))
+            found = _windows(start, window, keep, gap, began + seconds, seed)
+    assert found is not None
+    return found
+
+
+def _windows(plan: Plan, window: int, keep: int, gap: float, until: float, seed: int) -> Plan | NoPlan:
+    """Window by window, on what a plan reserves."""
+    problem = plan.problem
     back = max([1, *(_memory(problem, r) for r in range(len(problem.rentals)))])
     starts = range(0, len(problem.demand), keep)
     for i, first in enumerate(starts):
         a, end = max(0, first - back), min(first + window, len(problem.demand))
         part = _window(plan, a, end)
-        program = Program(part, pools)
+        program = Program(part, plan.pools)
         add_limits(program)
         if first > a:
             fixed = program.array(plan.machines[:, a:first].astype(float), program.pool, program.time[: first - a])
             program.add((1 * program.x).isel(time=slice(None, first - a)) == fixed, "kept")
         add_objective(program)
-        left = max((seconds - (time.monotonic() - began)) / (len(starts) - i), 0.1)
+        left = max((until - time.monotonic()) / (len(starts) - i), 0.1)
         found = solve(program.model, gap, left, seed)
         if not found.outcome.has_plan:
-            return NoPlan(problem, pools, found.outcome, plan.bound, notes, plan.cpu_s + found.cpu_s)
-        here = filled(empty(part, pools, ()), program, found)
+            said = f"no plan for the window that begins at {problem.demand.time(first)}; cure: a longer one, or less of it kept"
+            return NoPlan(
+                problem, plan.pools, Outcome.NO_PLAN, plan.bound, (*plan.notes, said), plan.cpu_s + found.cpu_s
+            )
+        here = filled(empty(part, plan.pools, ()), program, found)
         upto = min(first + keep, end)
         machines, routed, unmet = plan.machines.copy(), plan.routed.copy(), plan.unmet.copy()
         machines[:, a:upto] = here.machines[:, : upto - a]

@@ -114,6 +114,10 @@ def solve(
         h.setSolution(int(whole.sum()), np.flatnonzero(whole).astype(np.int32), start)
     if h.run() == highspy.HighsStatus.kError:
         raise RuntimeError(f"the solver failed: {h.modelStatusToString(h.getModelStatus())}")
+    if h.getModelStatus() == highspy.HighsModelStatus.kUnboundedOrInfeasible:  # presolve stops there: which of them?
+        h.setOptionValue("presolve", "off")
+        h.clearSolver()
+        h.run()
     took = time.process_time() - began
     return _read(highspy, h, bool(whole.any()), np.asarray(matrices.vlabels), gap, took)
 
@@ -132,7 +136,7 @@ def _read(highspy: Any, h: Any, mip: bool, labels: Any, gap: float, cpu_s: float
     status, info, kinds = h.getModelStatus(), h.getInfo(), highspy.HighsModelStatus
     if status == kinds.kInfeasible:
         return Solution(Outcome.INFEASIBLE, cpu_s=cpu_s)
-    if status in (kinds.kUnbounded, kinds.kUnboundedOrInfeasible):
+    if status == kinds.kUnbounded:
         return Solution(Outcome.UNBOUNDED, cpu_s=cpu_s)
     objective = float(info.objective_function_value)
     bound = float(info.mip_dual_bound) if mip else objective if status == kinds.kOptimal else -math.inf
