@@ -101,7 +101,9 @@ def answer_of(plan: Plan, goal: Goal, default: Candidate | None, reference: Sequ
     ran = [o for o in own if o.score is not None and o.score.rank == 0]
     failed = "" if default is None or ran or not own else own[0].result.reason or str(own[0].result.status)
     measured = Setting.of(default, _of(plan.finals, default) or own) if default is not None and ran else None
-    gains = {} if chosen is None or default is None else _gains(goal, plan.finals, chosen, default)
+    gains = (
+        {} if chosen is None or default is None else _gains(goal, plan.finals, chosen, default, len(plan.challengers()))
+    )
     served, holds = _meets(goal, measured), _meets(goal, winner)
     shown = any(g.better for g in gains.values())
     better = holds and (shown if served else True)
@@ -131,7 +133,7 @@ def _of(observations: Sequence[Observation], candidate: Candidate) -> list[Obser
     return [o for o in observations if o.candidate == candidate]
 
 
-def _gains(goal: Goal, finals: Sequence[Observation], a: Candidate, b: Candidate) -> dict[str, Gain]:
+def _gains(goal: Goal, finals: Sequence[Observation], a: Candidate, b: Candidate, among: int) -> dict[str, Gain]:
     """Paired by round; a round in which either failed is left out."""
     rounds = [
         (x.result.metrics, y.result.metrics)
@@ -140,7 +142,7 @@ def _gains(goal: Goal, finals: Sequence[Observation], a: Candidate, b: Candidate
     ]
     out = {}
     for metric, sign in names_of(goal):
-        found = gain([x[metric] for x, _ in rounds], [y[metric] for _, y in rounds], sign)
+        found = gain([x[metric] for x, _ in rounds], [y[metric] for _, y in rounds], sign, among)
         if found is not None:
             out[metric] = found
     return out

@@ -101,9 +101,13 @@ class Plan(BaseOptimizer):
         """The informative trials after it."""
         return [] if self._searched is None else self.observations[self._searched :]
 
+    def challengers(self) -> list[Candidate]:
+        """The best of the search, the default apart."""
+        return best_few(self.search, self.problem.goal, self._finalists, self._default)
+
     def contenders(self) -> tuple[list[Candidate], bool]:
         """Who is measured now, the default last; and whether all is decided."""
-        challengers = best_few(self.search, self.problem.goal, self._finalists, self._default)
+        challengers = self.challengers()
         if not self._repeats or not challengers:
             return [], True
         always = [self._default] if self._default is not None else []
