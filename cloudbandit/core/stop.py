@@ -95,6 +95,7 @@ class Stop(Protocol):
 
     def check(self, problem: Problem, optimizer: Optimizer, objective: Objective) -> None:
         """Asked before anything is run: raises a `UsageError` where the rule makes no sense for the study."""
+        return
 
     def hopeless(self, trial: Trial, partial: Mapping[str, float], observations: Sequence[Observation]) -> bool:
         """Asked while a trial runs, by its objective's ``run.report`` and in its thread: whether ``partial``, the metrics so far,
