@@ -16,7 +16,7 @@ from cloudbandit.plan.check import check
 from cloudbandit.plan.demand import read_demand
 from cloudbandit.plan.explain import binding, cures
 from cloudbandit.plan.export import manifests
-from cloudbandit.plan.planner import make_plan
+from cloudbandit.plan.planner import make_plan, overall
 from cloudbandit.plan.problem import Problem
 from cloudbandit.plan.rolling import roll
 from cloudbandit.plan.solve import Outcome, solve
@@ -190,3 +190,9 @@ def test_a_quota_that_binds_while_machines_start_binds():
     found = make_plan(problem)
     assert found.groups[0, 1].tolist() == [1, 0]  # a dear one, while two small ones start
     assert list(binding(found)) == ["quota q"]
+
+
+def test_a_plan_cheaper_than_its_bound_is_a_bug():
+    found = make_plan(one_kind([10.0, 20.0]))
+    with pytest.raises(AssertionError):
+        overall(replace(found, bound=found.usd * 1.01), 1e-3)
