@@ -14,9 +14,9 @@ from cloudbandit.core.errors import DataError, UsageError
 from cloudbandit.plan.capacity import FirstOf, RecordedCapacity
 from cloudbandit.plan.check import check
 from cloudbandit.plan.demand import read_demand
-from cloudbandit.plan.explain import cures
+from cloudbandit.plan.explain import binding, cures
 from cloudbandit.plan.export import manifests
-from cloudbandit.plan.planner import make_plan
+from cloudbandit.plan.planner import make_plan, overall
 from cloudbandit.plan.problem import Problem
 from cloudbandit.plan.rolling import roll
 from cloudbandit.plan.solve import Outcome, solve
@@ -175,3 +175,24 @@ def test_infeasible_is_told_from_unbounded_where_presolve_does_not(hopeless):
         model.add_constraints(1 * z.sum() - 2 * x.sum() >= 0.5, name="less")
     model.add_objective((-1 * y).sum())
     assert solve(model).outcome is (Outcome.INFEASIBLE if hopeless else Outcome.UNBOUNDED)
+
+
+def test_a_quota_that_binds_while_machines_start_binds():
+    rentals = [Rental(machine(), start_s=600.0), Rental(machine(name="dear", usd=5.0), start_s=600.0)]
+    takes = {(w, f"aws/{m}", 1, 0.0): 10.0 for w in ("a", "b") for m in ("small", "dear")}
+    problem = Problem(
+        [Workload("a"), Workload("b")],
+        rentals,
+        demand_of({("a", "us"): [20.0, 0.0], ("b", "us"): [0.0, 20.0]}),
+        RecordedCapacity(takes),
+        quotas=[Quota("q", 3, accelerator="small")],
+    )
+    found = make_plan(problem)
+    assert found.groups[0, 1].tolist() == [1, 0]  # a dear one, while two small ones start
+    assert list(binding(found)) == ["quota q"]
+
+
+def test_a_plan_cheaper_than_its_bound_is_a_bug():
+    found = make_plan(one_kind([10.0, 20.0]))
+    with pytest.raises(AssertionError):
+        overall(replace(found, bound=found.usd * 1.01), 1e-3)

@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 
 from cloudbandit.core.errors import UsageError
-from cloudbandit.plan.limits import add_limits, add_objective, limit_names
+from cloudbandit.plan.limits import add_limits, add_objective, lead_steps, limit_names
 from cloudbandit.plan.plan import Plan
 from cloudbandit.plan.planner import make_plan
 from cloudbandit.plan.pools import pools_of
@@ -153,23 +153,31 @@ def prices(plan: Plan, *, gap: float = GAP, seconds: float = _SECONDS, seed: int
 
 
 def binding(plan: Plan) -> Sequence[str]:
-    """Limits that one more of the smallest machine they count would break at some step; of the others all that there are."""
+    """Limits that one more of some machine they count would break at some step; of the others all that there are."""
     problem, out = plan.problem, []
     for name in limit_names(problem):
         kind, _, of = name.partition(" ")
         if kind == "quota":
             quota = next(q for q in problem.quotas if q.name == of)
             used = np.zeros(len(problem.demand))
-            for (_, r), n in plan.groups.items():
-                used += quota.weight(problem.rentals[r].machine) * n
+            for w, r in plan.groups:
+                used += quota.weight(problem.rentals[r].machine) * _busy(plan, w, r)
             weights = [w for r in problem.rentals if (w := quota.weight(r.machine))]
             if used.max() + max(weights, default=0.0) > quota.most:
                 out.append(name)
         elif kind == "most":
             r, rental = next((i, x) for i, x in enumerate(problem.rentals) if x.machine.name == of)
-            top = int(np.max(sum((n for (_, q), n in plan.groups.items() if q == r), np.zeros(1))))
+            top = int(np.max(sum((_busy(plan, w, q) for w, q in plan.groups if q == r), np.zeros(1))))
             if max(top, plan.reserved.get(of, 0)) >= (rental.most or 0):
                 out.append(name)
         else:
             out.append(name)
+    return out
+
+
+def _busy(plan: Plan, workload: int, rental: int) -> Any:
+    """Machines that serve or start, per step: what limits count."""
+    out = plan.groups[workload, rental].astype(float)
+    for k in range(1, min(lead_steps(plan.problem, rental), len(out) - 1) + 1):
+        out[:-k] += plan.starts[workload, rental][k:]
     return out

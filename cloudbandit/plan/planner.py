@@ -20,6 +20,9 @@ from cloudbandit.plan.problem import Problem
 from cloudbandit.plan.program import Program
 from cloudbandit.plan.solve import GAP, SECONDS, Outcome, Solution, solve
 
+_PROOF = 1e-4
+"""Relative: what the solver's tolerances may take off a cost."""
+
 
 @dataclass(frozen=True)
 class NoPlan:
@@ -79,6 +82,12 @@ def make_plan(
 
 
 def overall(plan: Plan, gap: float) -> Outcome:
+    """How good it is, by its own cost and the solver's bound.
+
+    Raises:
+        AssertionError: it costs less than was proved to be the least: the program counts something else than the plan does.
+    """
+    assert plan.usd >= plan.bound - _PROOF * max(abs(plan.bound), 1.0), (plan.usd, plan.bound)
     if plan.gap <= 1e-9:
         return Outcome.OPTIMAL
     return Outcome.WITHIN_GAP if plan.gap <= gap * (1 + 1e-6) else Outcome.BEYOND_GAP
