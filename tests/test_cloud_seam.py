@@ -6,7 +6,7 @@ from test_lease import Clock
 from cloudbandit.core.errors import LeaseStuck, OfferBarred, ProviderError
 from cloudbandit.core.offer import Tariff
 from cloudbandit.core.rented import Fate, Receipt
-from cloudbandit.live.giving_back import give_back
+from cloudbandit.live.giving_back import give_back, reap
 from cloudbandit.providers.cloud import KEY, OURS, UP, CloudProvider, Seen
 
 pytest.importorskip("asyncssh")
@@ -78,3 +78,21 @@ def test_what_a_late_listing_did_not_show_is_billed_until_it_is_gone(cloud):
     assert cloud.destroy("cb-1") is Fate.GOING
     assert cloud.destroy("cb-1") is Fate.GONE
     assert cloud.bill("cb-1").seconds == 600
+
+
+@pytest.mark.parametrize("how", ["give_back", "reap"])
+def test_two_listings_agree_that_may_be_believed(cloud, how):
+    """One that flickers: the first listing after ``lag_s`` misses it, the second does not."""
+    cloud.put("i-1", "cb-1")
+    listed, whole, late = [], cloud._list, cloud.clock.now + cloud.lag_s
+
+    def flicker(tags, where=""):
+        listed.append(cloud.clock.now)
+        return [] if sum(at >= late for at in listed) < 2 else whole(tags, where)
+
+    cloud._list = flicker
+    if how == "reap":
+        assert reap(cloud, clock=cloud.clock).left == []
+    else:
+        give_back(cloud, "cb-1", believed_from=late, clock=cloud.clock)
+    assert cloud.there == {}

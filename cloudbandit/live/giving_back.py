@@ -27,7 +27,7 @@ def give_back(provider: Provider, key: str, *, believed_from: float, clock: Cloc
     """Destroy what a key rents, and see it gone.
 
     A listing may be behind by the provider's ``lag_s``. So what it does not show is believed to be gone no earlier than so long
-    after the last call that may have made something; and where listings may be behind at all, two in a row have to agree.
+    after the last call that may have made something; and where listings may be behind at all, two such in a row have to agree.
 
     Args:
         believed_from: on the monotonic clock; from then on an empty listing is believed.
@@ -46,8 +46,8 @@ def give_back(provider: Provider, key: str, *, believed_from: float, clock: Cloc
             raise LeaseStuck(refused.code, f"{key} could not be told to go: {refused.text}") from refused
         except ProviderError as error:
             fate, failed = Fate.GOING, error
-        looks = looks + 1 if fate is Fate.GONE else 0
-        if looks >= (_LOOKS if provider.lag_s else 1) and looked >= believed_from:
+        looks = looks + 1 if fate is Fate.GONE and looked >= believed_from else 0
+        if looks >= (_LOOKS if provider.lag_s else 1):
             return
         now = clock.monotonic()
         if now >= limit and fate is not Fate.GONE:
@@ -104,8 +104,8 @@ def reap(
             break
         except ProviderError as error:
             failed = str(error)
-        looks = 0 if found or failed else looks + 1
-        if looks >= (_LOOKS if provider.lag_s else 1) and looked >= believed_from:
+        looks = 0 if found or failed or looked < believed_from else looks + 1
+        if looks >= (_LOOKS if provider.lag_s else 1):
             break
         now = clock.monotonic()
         if now >= limit and (found or failed):
