@@ -3,7 +3,7 @@
 import pytest
 from test_lease import Clock
 
-from cloudbandit.core.errors import LeaseStuck, OfferBarred, ProviderError
+from cloudbandit.core.errors import CredentialsError, LeaseStuck, OfferBarred, ProviderError
 from cloudbandit.core.offer import Tariff
 from cloudbandit.core.rented import Fate, Receipt
 from cloudbandit.live.giving_back import give_back, reap
@@ -96,3 +96,16 @@ def test_two_listings_agree_that_may_be_believed(cloud, how):
     else:
         give_back(cloud, "cb-1", believed_from=late, clock=cloud.clock)
     assert cloud.there == {}
+
+
+@pytest.mark.parametrize(
+    "error", [ProviderError("OperationNotPermitted", "protected"), CredentialsError("Denied", "no")]
+)
+def test_what_does_not_go_keeps_no_other_lease_from_going(cloud, error):
+    for n in range(3):
+        cloud.put(f"i-{n}", f"cb-{n}")
+    cloud.delete_raises["i-0"] = error
+    reaped = reap(cloud, clock=cloud.clock)
+    assert list(cloud.there) == ["i-0"]
+    assert "i-0" in [one.id for one in reaped.left]
+    assert reaped.errors == [f"cb-0: {error}"]
