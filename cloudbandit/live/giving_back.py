@@ -27,7 +27,7 @@ def give_back(provider: Provider, key: str, *, believed_from: float, clock: Cloc
     """Destroy what a key rents, and see it gone.
 
     A listing may be behind by the provider's ``lag_s``. So what it does not show is believed to be gone no earlier than so long
-    after the last call that may have made something; and where listings may be behind at all, two in a row have to agree.
+    after the last call that may have made something; and where listings may be behind at all, two such in a row have to agree.
 
     Args:
         believed_from: on the monotonic clock; from then on an empty listing is believed.
@@ -46,8 +46,8 @@ def give_back(provider: Provider, key: str, *, believed_from: float, clock: Cloc
             raise LeaseStuck(refused.code, f"{key} could not be told to go: {refused.text}") from refused
         except ProviderError as error:
             fate, failed = Fate.GOING, error
-        looks = looks + 1 if fate is Fate.GONE else 0
-        if looks >= (_LOOKS if provider.lag_s else 1) and looked >= believed_from:
+        looks = looks + 1 if fate is Fate.GONE and looked >= believed_from else 0
+        if looks >= (_LOOKS if provider.lag_s else 1):
             return
         now = clock.monotonic()
         if now >= limit and fate is not Fate.GONE:
@@ -89,27 +89,31 @@ def reap(
     looks, pause = 0, _PAUSE_S
     while True:
         looked = clock.monotonic()
-        failed: str = ""
+        failed: list[str] = []
         found: list[Rented] = []
+        refused = False
         try:
             found = [one for one in provider.rented(run) if wanted(one)]
-            new = [one for one in found if (one.kind, one.id, one.key) not in seen]
-            if new:
-                limit = max(limit, looked + provider.gone_s)
-            seen.update({(one.kind, one.id, one.key): one for one in found})
-            for key in dict.fromkeys(one.key for one in found if one.key):
-                provider.destroy(key)
-        except CredentialsError as refused:
-            reaped.errors.append(str(refused))
-            break
         except ProviderError as error:
-            failed = str(error)
-        looks = 0 if found or failed else looks + 1
-        if looks >= (_LOOKS if provider.lag_s else 1) and looked >= believed_from:
+            failed, refused = [str(error)], isinstance(error, CredentialsError)
+        if any((one.kind, one.id, one.key) not in seen for one in found):
+            limit = max(limit, looked + provider.gone_s)
+        seen.update({(one.kind, one.id, one.key): one for one in found})
+        for key in dict.fromkeys(one.key for one in found if one.key):
+            try:
+                provider.destroy(key)
+            except ProviderError as error:  # the others are told to go all the same
+                failed.append(f"{key}: {error}")
+                refused = refused or isinstance(error, CredentialsError)
+        if refused:
+            reaped.errors += failed
+            break
+        looks = 0 if found or failed or looked < believed_from else looks + 1
+        if looks >= (_LOOKS if provider.lag_s else 1):
             break
         now = clock.monotonic()
         if now >= limit and (found or failed):
-            reaped.errors += [failed] if failed else []
+            reaped.errors += failed
             break
         clock.sleep(max(_PAUSE_S, believed_from - now) if not (found or failed) else pause)
         pause = _PAUSE_S if not (found or failed) else min(2 * pause, _LONGEST_PAUSE_S)

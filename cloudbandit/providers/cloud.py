@@ -5,12 +5,13 @@ A provider adds four things: how a machine is made, how what bears our tag is li
 
 from __future__ import annotations
 
+import contextlib
 import math
 import re
 import threading
 import time
 from abc import ABC, abstractmethod
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, fields
 from pathlib import Path
 from typing import Any, ClassVar
@@ -18,7 +19,7 @@ from typing import Any, ClassVar
 from cloudbandit.catalogue.offers import select
 from cloudbandit.catalogue.prices import load_offers
 from cloudbandit.core.bundled import bundled
-from cloudbandit.core.errors import HostInterrupted, HostLost, ProviderError, UsageError, hint
+from cloudbandit.core.errors import HostInterrupted, HostLost, NoCapacity, ProviderError, UsageError, hint
 from cloudbandit.core.offer import ON_DEMAND, PURCHASES, Bill, Offer, Tariff
 from cloudbandit.core.rented import Fate, Receipt, Rented, run_tag
 from cloudbandit.providers.ssh_connect import Address, KeyPair, open_connection
@@ -103,6 +104,15 @@ class Seen:
     since: float | None = None
     told: str = ""
     """The provider's own word for its state."""
+
+
+@contextlib.contextmanager
+def _nobody_can_tell() -> Iterator[None]:
+    """A quota of calls, or the like, that ends a listing or a deletion is no lack of machines: nothing is known then."""
+    try:
+        yield
+    except NoCapacity as none:
+        raise ProviderError(none.code, str(none).removeprefix(f"{none.code}: ")) from none
 
 
 class CloudProvider(ABC):
@@ -225,6 +235,10 @@ class CloudProvider(ABC):
             raise
         return host
 
+    def _listed(self, tags: Mapping[str, str], where: str = "") -> list[Seen]:
+        with _nobody_can_tell():
+            return self._list(tags, where)
+
     def _address(self, rental: Rental, until: float) -> str:
         while True:
             seen = self._one(rental)
@@ -241,7 +255,7 @@ class CloudProvider(ABC):
             HostLost: it is gone, or going.
         """
         try:
-            found = [s for s in self._list({OURS: "1", KEY: rental.key}, rental.where) if s.kind == "machine"]
+            found = [s for s in self._listed({OURS: "1", KEY: rental.key}, rental.where) if s.kind == "machine"]
         except ProviderError as error:
             if not error.again:
                 raise
@@ -282,7 +296,7 @@ class CloudProvider(ABC):
         """Whether the provider took the machine of this key back."""
         rental = self._rentals.get(key)
         try:
-            return any(s.interrupted for s in self._list({OURS: "1", KEY: key}, rental.where if rental else ""))
+            return any(s.interrupted for s in self._listed({OURS: "1", KEY: key}, rental.where if rental else ""))
         except ProviderError:
             return False
 
@@ -293,14 +307,21 @@ class CloudProvider(ABC):
     def destroy(self, key: str) -> Fate:
         """By tag, machine and all that goes with it."""
         rental = self._rentals.get(key)
-        found = self._list({OURS: "1", KEY: key}, rental.where if rental is not None else "")
+        found = self._listed({OURS: "1", KEY: key}, rental.where if rental is not None else "")
         alive = [seen for seen in found if seen.state != GONE]
+        if alive and rental is not None:
+            rental.stood, rental.until = True, None  # an earlier listing that did not show it was behind
+        failed: ProviderError | None = None
         for seen in alive:
             if seen.state == UP:
-                self._delete(seen)
+                try:
+                    with _nobody_can_tell():
+                        self._delete(seen)
+                except ProviderError as error:  # the others go all the same
+                    failed = failed or error
+        if failed is not None:
+            raise failed
         if alive:
-            if rental is not None:
-                rental.stood = True
             return Fate.GOING
         if rental is not None and rental.until is None:
             rental.until = self.clock.monotonic()
@@ -331,7 +352,7 @@ class CloudProvider(ABC):
                 float(seen.tags[EXPIRES]) if re.fullmatch(r"\d+", seen.tags.get(EXPIRES, "")) else None,
                 self._usd_per_h(seen),
             )
-            for seen in self._list(tags)
+            for seen in self._listed(tags)
             if seen.state != GONE
         ]
 

@@ -1,0 +1,111 @@
+"""What every cloud has in common, without an SDK: what a refused listing or deletion is, and what a late listing costs."""
+
+import pytest
+from test_lease import Clock
+
+from cloudbandit.core.errors import CredentialsError, LeaseStuck, OfferBarred, ProviderError
+from cloudbandit.core.offer import Tariff
+from cloudbandit.core.rented import Fate, Receipt
+from cloudbandit.live.giving_back import give_back, reap
+from cloudbandit.providers.cloud import KEY, OURS, UP, CloudProvider, Seen
+
+pytest.importorskip("asyncssh")
+
+
+class Stub(CloudProvider):
+    """A cloud of what the test puts into it."""
+
+    name = "aws"  # the catalogue has offers of it
+    lag_s, gone_s = 30.0, 600.0
+
+    def __init__(self, **given):
+        super().__init__(given)
+        self.tariff = Tariff()
+        self.clock = Clock()
+        self.there = {}
+        self.list_raises, self.delete_raises = [], {}
+
+    def put(self, id, key, where="us-east-1", **more):
+        self.there[id] = Seen(id, where, UP, {OURS: "1", KEY: key}, **more)
+
+    def _create(self, rental):
+        return Receipt(rental.key, "i-1", rental.offer.region)
+
+    def _list(self, tags, where=""):
+        if self.list_raises:
+            raise self.list_raises.pop(0)
+        return [s for s in self.there.values() if all(s.tags.get(k) == v for k, v in tags.items())]
+
+    def _delete(self, seen):
+        if seen.id in self.delete_raises:
+            raise self.delete_raises[seen.id]
+        del self.there[seen.id]
+
+
+@pytest.fixture
+def cloud():
+    return Stub(regions=["us-east-1"])
+
+
+def test_a_quota_of_calls_is_no_lack_of_machines(cloud):
+    cloud.put("i-1", "cb-1")
+    for ask in (cloud.rented, lambda: cloud.destroy("cb-1")):
+        cloud.list_raises = [OfferBarred("quotaExceeded", "too many calls today")]
+        with pytest.raises(ProviderError, match=r"^quotaExceeded: too many calls today$"):
+            ask()
+    cloud.list_raises = [OfferBarred("quotaExceeded")]
+    assert not cloud.interrupted("cb-1"), "nobody can tell: what was measured is kept"
+    cloud.delete_raises["i-1"] = OfferBarred("UnsupportedOperation", "not so")
+    with pytest.raises(LeaseStuck, match="UnsupportedOperation"):
+        give_back(cloud, "cb-1", believed_from=0.0, clock=cloud.clock)
+
+
+def test_one_thing_that_does_not_go_keeps_no_other_of_its_lease(cloud):
+    cloud.put("i-1", "cb-1")
+    cloud.put("vol-1", "cb-1", kind="disk")
+    cloud.delete_raises["i-1"] = ProviderError("OperationNotPermitted", "protected")
+    with pytest.raises(ProviderError, match="protected"):
+        cloud.destroy("cb-1")
+    assert list(cloud.there) == ["i-1"]
+
+
+def test_what_a_late_listing_did_not_show_is_billed_until_it_is_gone(cloud):
+    offer = cloud.offers()[0]
+    cloud.launch(offer, run="r", key="cb-1", expires=9000.0)
+    assert cloud.destroy("cb-1") is Fate.GONE, "the listing is behind"
+    cloud.clock.sleep(600)
+    cloud.put("i-1", "cb-1")
+    assert cloud.destroy("cb-1") is Fate.GOING
+    assert cloud.destroy("cb-1") is Fate.GONE
+    assert cloud.bill("cb-1").seconds == 600
+
+
+@pytest.mark.parametrize("how", ["give_back", "reap"])
+def test_two_listings_agree_that_may_be_believed(cloud, how):
+    """One that flickers: the first listing after ``lag_s`` misses it, the second does not."""
+    cloud.put("i-1", "cb-1")
+    listed, whole, late = [], cloud._list, cloud.clock.now + cloud.lag_s
+
+    def flicker(tags, where=""):
+        listed.append(cloud.clock.now)
+        return [] if sum(at >= late for at in listed) < 2 else whole(tags, where)
+
+    cloud._list = flicker
+    if how == "reap":
+        assert reap(cloud, clock=cloud.clock).left == []
+    else:
+        give_back(cloud, "cb-1", believed_from=late, clock=cloud.clock)
+    assert cloud.there == {}
+
+
+@pytest.mark.parametrize(
+    "error", [ProviderError("OperationNotPermitted", "protected"), CredentialsError("Denied", "no")]
+)
+def test_what_does_not_go_keeps_no_other_lease_from_going(cloud, error):
+    for n in range(3):
+        cloud.put(f"i-{n}", f"cb-{n}")
+    cloud.delete_raises["i-0"] = error
+    reaped = reap(cloud, clock=cloud.clock)
+    assert list(cloud.there) == ["i-0"]
+    assert "i-0" in [one.id for one in reaped.left]
+    assert reaped.errors == [f"cb-0: {error}"]
