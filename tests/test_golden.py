@@ -6,6 +6,8 @@ Regenerate with ``python tests/test_golden.py``.
 import csv
 from pathlib import Path
 
+import pytest
+
 from cloudbandit.core.goal import SLO
 from cloudbandit.replay.task import Task, replay
 from cloudbandit.tables import load_table
@@ -45,6 +47,7 @@ def recommendations():
                 }
 
 
+@pytest.mark.slow
 def test_recommendations_are_the_recorded_ones():
     with PATH.open(newline="") as file:
         recorded = list(csv.DictReader(file))

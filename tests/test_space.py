@@ -61,17 +61,23 @@ def config_spaces(draw):
             return CS.EqualsCondition(child, parent, draw(st.sampled_from(some)))
         return CS.InCondition(child, parent, draw(st.lists(st.sampled_from(some), min_size=1, unique=True)))
 
+    always, joined = {parameters[0].name}, False
     for position in range(1, count):
-        if not draw(st.booleans()):
-            continue
         child = parameters[position]
+        if not draw(st.booleans()):
+            always.add(child.name)
+            continue
         parents = draw(
             st.lists(st.sampled_from(parameters[:position]), min_size=1, max_size=2, unique_by=lambda h: h.name)
         )
+        # ConfigSpace 1.2.2 contradicts itself on several conjunctions, and on one whose parents are conditional
+        if joined or not {parent.name for parent in parents} <= always:
+            parents = parents[:1]
         atoms = [atom(child, parent) for parent in parents]
         if len(atoms) == 1:
             space.add(atoms[0])
         else:
+            joined = True
             space.add(draw(st.sampled_from([CS.AndConjunction, CS.OrConjunction]))(*atoms))
     default = dict(space.get_default_configuration())
     for _ in range(draw(st.integers(0, 2))):

@@ -161,7 +161,7 @@ def binding(plan: Plan) -> Sequence[str]:
             quota = next(q for q in problem.quotas if q.name == of)
             used = np.zeros(len(problem.demand))
             for w, r in plan.groups:
-                used += quota.weight(problem.rentals[r].machine) * _busy(plan, w, r)
+                used = used + quota.weight(problem.rentals[r].machine) * _busy(plan, w, r)
             weights = [w for r in problem.rentals if (w := quota.weight(r.machine))]
             if used.max() + max(weights, default=0.0) > quota.most:
                 out.append(name)
