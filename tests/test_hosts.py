@@ -174,6 +174,34 @@ def test_a_store_is_swept_while_none_of_its_studies_runs(cloud, call, tmp_path):
     assert [r.tags[KEY] for r in cloud.standing(**{OURS: "1"})] == ["cb-00000000-other-0"]
 
 
+def test_a_provider_that_is_named_is_looked_at_as_the_stores_studies_set_it_too(cloud, call, tmp_path, monkeypatch):
+    """Else the study's account is passed over, and the ledger calls gone what stands there."""
+    other = FakeCloud(lag_s=0.1, delete_s=0.05)
+    monkeypatch.setitem(fakes.CLOUDS, "other", other)
+    path = study(tmp_path)
+    path.write_text(path.read_text().replace('name = "fake"', 'name = "fake"\naccount = "other"'))
+    with Store(tmp_path / "s.db") as store:
+        store.open("clouds", {}, load(path)).close()
+        key = f"cb-{store.id}-left-0"
+        store.leases.intend(LeaseRow(key, "clouds", "there", "o", 0.1, time.time() + 60.0))
+        rent(other, key, "clouds")
+        time.sleep(0.1)
+        words = ("--provider", "fake", "--store", tmp_path / "s.db", "--json")
+        assert [one["key"] for one in call("hosts", *words)["hosts"]] == [key]
+        assert [one["key"] for one in call("reap", *words)["gone"]] == [key]
+    assert other.standing(**{OURS: "1"}) == []
+
+
+def test_one_account_that_is_asked_twice_costs_what_it_costs(cloud, call, tmp_path):
+    with Store(tmp_path / "s.db") as store:
+        store.open("clouds", {}, load(study(tmp_path))).close()
+    rent(cloud, "cb-1")
+    time.sleep(0.1)
+    found = call("hosts", "--provider", "fake", "--store", tmp_path / "s.db", "--json")
+    assert [one["key"] for one in found["hosts"]] == ["cb-1"]
+    assert found["usd_per_h"] == 3.6
+
+
 def test_no_sdk_is_imported_before_a_provider_is_used():
     code = (
         "import sys; import cloudbandit.cli, cloudbandit.providers.registry as r\n"

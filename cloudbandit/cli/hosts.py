@@ -53,6 +53,9 @@ def hosts(provider: Providers = None, store: StoreOption = None, run: RunOption 
                 except ProviderError as error:
                     errors[name] = str(error)
         rows = [] if opened is None else opened.leases.standing(run)
+    found = list(
+        {(one.provider, one.where, one.kind, one.id, one.key): one for one in found}.values()
+    )  # one account, twice
     listed = {one.key for one in found}
     unseen = [row for row in rows if row.key not in listed]
     usd_per_h = sum(one.usd_per_h or 0.0 for one in found)

@@ -25,13 +25,13 @@ def accounts(names: Sequence[str], store: Store | None) -> dict[str, Provider]:
         UsageError: there is none.
     """
     found: dict[str, Provider] = {name: PROVIDERS.make(name, {}, f"--provider {name}") for name in names}
-    made: list[tuple[str, Mapping[str, Any]]] = []
+    made: list[tuple[str, Mapping[str, Any]]] = [(name, {}) for name in names]
     for study in store.studies() if store is not None else []:
         spec = store.spec(study) if store is not None else {}
         if spec.get("kind") != KIND:
             continue
         for arm, (plug_in, settings) in providers_of(spec).items():
-            if plug_in not in names and (plug_in, settings) not in made:
+            if (plug_in, settings) not in made:
                 made.append((plug_in, settings))
                 shown = arm if arm not in found else f"{study}/{arm}"
                 found[shown] = PROVIDERS.make(plug_in, settings, f"the provider {arm} of the study {study}")
