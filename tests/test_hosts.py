@@ -202,6 +202,22 @@ def test_one_account_that_is_asked_twice_costs_what_it_costs(cloud, call, tmp_pa
     assert found["usd_per_h"] == 3.6
 
 
+def test_a_provider_that_cannot_be_asked_keeps_no_other_from_being_swept(cloud, call, monkeypatch):
+    monkeypatch.delenv("AZURE_SUBSCRIPTION_ID", raising=False)
+    rent(cloud, "cb-1")
+    time.sleep(0.1)
+    both = ("--provider", "azure", "--provider", "fake")
+    found = call("hosts", *both, "--json", code=4)
+    assert [one["key"] for one in found["hosts"]] == ["cb-1"]
+    assert list(found["errors"]) == ["azure"]
+    text = call("hosts", "--provider", "azure", code=4)
+    assert "could not be asked" in text
+    assert "nothing stands" not in text
+    swept = call("reap", *both, "--all", "--json", code=4)
+    assert [one["key"] for one in swept["gone"]] == ["cb-1"]
+    assert list(swept["errors"]) == ["azure"]
+
+
 def test_no_sdk_is_imported_before_a_provider_is_used():
     code = (
         "import sys; import cloudbandit.cli, cloudbandit.providers.registry as r\n"

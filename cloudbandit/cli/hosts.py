@@ -13,7 +13,6 @@ import typer
 from cloudbandit.cli.common import LEFT, Json, StoreOption, app, err, out, print_json
 from cloudbandit.cli.grid import Column, print_table
 from cloudbandit.cli.text import plain
-from cloudbandit.core.errors import ProviderError
 
 if TYPE_CHECKING:
     from cloudbandit.core.leases import LeaseRow
@@ -41,7 +40,7 @@ def _maybe(url: str | None) -> Iterator[Store | None]:
 @app.command()
 def hosts(provider: Providers = None, store: StoreOption = None, run: RunOption = None, json_: Json = False) -> None:
     """What stands and costs money: by the providers' own listings, whether a ledger knows of it or not."""
-    from cloudbandit.live.accounts import accounts
+    from cloudbandit.live.accounts import UNASKED, accounts
 
     found: list[Rented] = []
     errors: dict[str, str] = {}
@@ -50,7 +49,7 @@ def hosts(provider: Providers = None, store: StoreOption = None, run: RunOption 
             with err.status(f"asking {name} …"):
                 try:
                     found += account.rented(run)
-                except ProviderError as error:
+                except UNASKED as error:
                     errors[name] = str(error)
         rows = [] if opened is None else opened.leases.standing(run)
     found = list(
@@ -69,20 +68,25 @@ def hosts(provider: Providers = None, store: StoreOption = None, run: RunOption 
             }
         )
     else:
-        _print(found, unseen, usd_per_h)
+        if found or not errors:
+            _print_found(found, usd_per_h)
+        _print_unseen(unseen)
         for name, why in errors.items():
             err.print(plain(f"{name} could not be asked: {why}"), style="red", markup=False, highlight=False)
     if errors:
         raise typer.Exit(LEFT)
 
 
-def _print(found: Sequence[Rented], unseen: Sequence[LeaseRow], usd_per_h: float) -> None:
+def _print_found(found: Sequence[Rented], usd_per_h: float) -> None:
     if found:
         unknown = any(one.usd_per_h is None for one in found)
         more = " and what is unknown" if unknown else ""
         print_table(f"{len(found)} stand, {usd_per_h:.4g} USD per hour{more}", _columns(found))
     else:
         out.print("nothing stands that bears our tag")
+
+
+def _print_unseen(unseen: Sequence[LeaseRow]) -> None:
     if unseen:
         print_table(
             "in the ledger, not listed: never made, or gone; `cloudbandit reap --store …` makes sure",

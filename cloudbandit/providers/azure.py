@@ -80,7 +80,10 @@ class AzureProvider(CloudProvider):
             if kind not in self._clients:
                 subscription = self._subscription or os.environ.get("AZURE_SUBSCRIPTION_ID", "")
                 if not subscription:
-                    raise UsageError('the provider azure does not know the subscription; cure: subscription = "…"')
+                    raise UsageError(
+                        "the provider azure does not know the subscription; "
+                        'cure: set AZURE_SUBSCRIPTION_ID, or subscription = "…" in the study'
+                    )
                 module = need(modules[kind], "azure", "the provider azure")
                 made = getattr(module, f"{kind.capitalize()}ManagementClient")
                 self._clients[kind] = made(self._credential(), subscription, retry_total=0, **self._elsewhere())

@@ -91,10 +91,14 @@ class GCPProvider(CloudProvider):
                 with errors():
                     import google.auth
 
-                    self._credentials, project = google.auth.default(scopes=[_SCOPE])
+                    credentials, project = google.auth.default(scopes=[_SCOPE])
                 self._project = self._project or project or ""
                 if not self._project:
-                    raise UsageError('the provider gcp does not know the project; cure: project = "…"')
+                    raise UsageError(
+                        "the provider gcp does not know the project; "
+                        'cure: set GOOGLE_CLOUD_PROJECT, or project = "…" in the study'
+                    )
+                self._credentials = credentials
             if kind not in self._clients:
                 options = {"api_endpoint": self._endpoint} if self._endpoint else None
                 self._clients[kind] = getattr(self._sdk, f"{kind}Client")(
