@@ -1,9 +1,12 @@
 """What every cloud has in common, without an SDK: what a refused listing or deletion is, and what a late listing costs."""
 
+from types import SimpleNamespace
+from unittest import mock
+
 import pytest
 from test_lease import Clock
 
-from cloudbandit.core.errors import CredentialsError, LeaseStuck, OfferBarred, ProviderError
+from cloudbandit.core.errors import CredentialsError, LeaseStuck, NoCapacity, OfferBarred, ProviderError
 from cloudbandit.core.offer import Tariff
 from cloudbandit.core.rented import Fate, Receipt
 from cloudbandit.live.giving_back import give_back, reap
@@ -109,3 +112,33 @@ def test_what_does_not_go_keeps_no_other_lease_from_going(cloud, error):
     assert list(cloud.there) == ["i-0"]
     assert "i-0" in [one.id for one in reaped.left]
     assert reaped.errors == [f"cb-0: {error}"]
+
+
+def test_a_refusal_of_azure_may_leave_its_group_behind():
+    """A machine's PUT follows those of its group and address: only a listing that can be believed says they are gone."""
+    pytest.importorskip("azure.mgmt.compute")
+    from azure.core.exceptions import HttpResponseError
+
+    from cloudbandit.providers.azure_errors import errors
+
+    refused = HttpResponseError("no")
+    refused.status_code, refused.error = 409, SimpleNamespace(code="SkuNotAvailable", message="none in eastus")
+    with pytest.raises(NoCapacity) as told, errors():
+        raise refused
+    assert told.value.code == "SkuNotAvailable"
+    assert not told.value.clean
+
+
+@pytest.mark.parametrize("error", [ProviderError("500", "down", again=True), OfferBarred("quotaExceeded", "calls")])
+@pytest.mark.parametrize("name", ["gcp", "azure"])
+def test_whether_a_host_was_taken_back_may_be_unknown_and_costs_no_measurement(name, error):
+    from cloudbandit.providers.registry import PROVIDERS
+
+    provider = PROVIDERS.make(name, {"purchase": ["spot"]}, "the test")
+    rental = SimpleNamespace(offer=provider.offers()[0], stood=True, where="z")
+    provider._rentals["cb-1"] = rental
+    with (
+        mock.patch.object(provider, "_list", side_effect=error),
+        mock.patch.object(provider, "_client", side_effect=error),
+    ):
+        assert provider.interrupted("cb-1") is False
