@@ -14,11 +14,11 @@ import threading
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from cloudbandit.core.errors import UsageError, need
+from cloudbandit.core.errors import NoCapacity, ProviderError, UsageError, need
 from cloudbandit.core.offer import SPOT, Offer, Tariff
 from cloudbandit.core.rented import Receipt
 from cloudbandit.providers.azure_errors import errors, kind_of
-from cloudbandit.providers.cloud import GOING, OURS, UP, CloudProvider, Rental, Seen
+from cloudbandit.providers.cloud import GOING, KEY, OURS, UP, CloudProvider, Rental, Seen
 from cloudbandit.providers.refusals import refusal
 
 _GPU_IMAGE = "microsoft-dsvm:ubuntu-hpc:2204:latest"
@@ -220,8 +220,12 @@ class AzureProvider(CloudProvider):
     def interrupted(self, key: str) -> bool:
         """A spot machine that was taken back is deleted, and its group stands."""
         rental = self._rentals.get(key)
-        spot = rental is not None and rental.offer.purchase == SPOT and rental.stood
-        return spot and bool(self._list({"cloudbandit-key": key})) and self._vm(key) is None
+        if rental is None or rental.offer.purchase != SPOT or not rental.stood:
+            return False
+        try:
+            return bool(self._listed({KEY: key})) and self._vm(key) is None
+        except (ProviderError, NoCapacity):  # nobody can tell
+            return False
 
     def available(self, offers: Sequence[Offer]) -> dict[str, tuple[str, str]]:
         """By label: nothing is known before a launch."""
