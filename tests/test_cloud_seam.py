@@ -142,3 +142,27 @@ def test_whether_a_host_was_taken_back_may_be_unknown_and_costs_no_measurement(n
         mock.patch.object(provider, "_client", side_effect=error),
     ):
         assert provider.interrupted("cb-1") is False
+
+
+def test_an_answer_of_aws_that_cannot_be_read_is_an_answer_that_was_lost():
+    """A truncated one, or a proxy's page: what was asked for may have been done."""
+    pytest.importorskip("boto3")
+    from botocore.parsers import ResponseParserError
+
+    from cloudbandit.providers.aws import _errors
+
+    with pytest.raises(ProviderError) as told, _errors():
+        raise ResponseParserError("Unable to parse response (no element found), invalid XML received")
+    assert told.value.again
+
+
+def test_what_stands_is_priced_by_its_own_region(tmp_path):
+    """Not by one whose name begins the same: eastus, eastus2; europe-west1, europe-west10-a."""
+    head = "provider,region,instance_type,accelerator,accelerators,vcpu,memory_gib,"
+    head += "on_demand_usd_per_h,spot_usd_per_h,as_of,source"
+    rows = [f"aws,{region},x,T4-16GB,1,4,16,{usd},,2026-07-20,test" for region, usd in (("east1", 1), ("east10", 2))]
+    (tmp_path / "prices.csv").write_text("\n".join([head, *rows, ""]))
+    cloud = Stub(prices=str(tmp_path / "prices.csv"))
+    for where in ("east10", "east10-a", "east1-b", "east12-a"):
+        cloud.put(where, where, where=where, what="x")
+    assert [one.usd_per_h for one in cloud.rented()] == [2, 2, 1, None]
