@@ -331,6 +331,7 @@ def _errors() -> Iterator[None]:
     """The SDK's exceptions as ours."""
     need("boto3", "aws", "the provider aws")
     from botocore import exceptions
+    from botocore.parsers import ResponseParserError
 
     try:
         yield
@@ -348,7 +349,7 @@ def _errors() -> Iterator[None]:
     ) as error:
         cure = "Cure: `aws configure`, AWS_PROFILE, or a role of this machine"
         raise refusal(Kind.AUTH, "no_credentials", f"{error}. {cure}") from error
-    except (exceptions.HTTPClientError, exceptions.ConnectionError) as error:
+    except (exceptions.HTTPClientError, exceptions.ConnectionError, ResponseParserError) as error:
         raise refusal(Kind.THROTTLED, type(error).__name__, str(error)) from error
     except exceptions.BotoCoreError as error:
         raise refusal(Kind.INVALID, type(error).__name__, str(error)) from error
