@@ -6,7 +6,7 @@ from unittest import mock
 import pytest
 from test_lease import Clock
 
-from cloudbandit.core.errors import CredentialsError, LeaseStuck, NoCapacity, OfferBarred, ProviderError
+from cloudbandit.core.errors import CredentialsError, LeaseStuck, NoCapacity, OfferBarred, ProviderError, UsageError
 from cloudbandit.core.offer import Tariff
 from cloudbandit.core.rented import Fate, Receipt
 from cloudbandit.live.giving_back import give_back, reap
@@ -166,3 +166,14 @@ def test_what_stands_is_priced_by_its_own_region(tmp_path):
     for where in ("east10", "east10-a", "east1-b", "east12-a"):
         cloud.put(where, where, where=where, what="x")
     assert [one.usd_per_h for one in cloud.rented()] == [2, 2, 1, None]
+
+
+def test_nothing_is_rented_where_no_sweep_looks():
+    from cloudbandit.providers.aws import AWSProvider
+
+    assert {o.region for o in AWSProvider().offers()} == {"us-east-1", "us-west-2"}
+    assert {o.region for o in AWSProvider(everywhere=["us-west-2"]).offers()} == {"us-west-2"}
+    with pytest.raises(UsageError, match="lacks us-east-1"):
+        AWSProvider(everywhere=["us-west-2"], regions=["us-east-1"])
+    with pytest.raises(UsageError, match="must be a list of regions"):
+        AWSProvider(everywhere="us-west-2")
