@@ -99,6 +99,8 @@ def test_reap_takes_what_is_meant_and_nothing_else(cloud, call):
         return [one["key"] for one in call("reap", "--provider", "fake", *words, "--json")["gone"]]
 
     assert gone() == ["cb-old"]
+    assert [one["key"] for one in call("reap", "--provider", "fake", "--json")["spared"]] == ["cb-a", "cb-b"]
+    assert "2 more stand with our tag" in call("reap", "--provider", "fake")
     assert gone("--run", "a") == ["cb-a"]
     assert gone("--run", "none") == []
     assert gone("--all") == ["cb-b"]

@@ -134,9 +134,11 @@ def reap_(
             reaped = sweep(places, run=run, every=all_, store=opened)
     gone = [one for found in reaped.values() for one in found.gone]
     left = [one for found in reaped.values() for one in found.left]
+    spared = [one for found in reaped.values() for one in found.spared]
     errors = {name: found.errors for name, found in reaped.items() if found.errors}
     if json_:
-        print_json({"gone": [asdict(one) for one in gone], "left": [asdict(one) for one in left], "errors": errors})
+        shown = {"gone": gone, "left": left, "spared": spared}
+        print_json({**{name: [asdict(one) for one in things] for name, things in shown.items()}, "errors": errors})
     else:
         if gone:
             print_table(f"{len(gone)} went", _columns(gone))
@@ -144,6 +146,10 @@ def reap_(
             print_table(f"{len(left)} are still there; remove them by hand, or reap again", _columns(left))
         if not gone and not left and not errors:
             out.print("nothing to reap")
+        if spared:
+            out.print(
+                f"{len(spared)} more stand with our tag, not meant by this: see `cloudbandit hosts`; --all takes them"
+            )
         for name, said in errors.items():
             err.print(plain(f"{name}: {'; '.join(said)}"), style="red", markup=False, highlight=False)
     if left or errors:
