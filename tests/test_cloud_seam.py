@@ -4,9 +4,10 @@ from types import SimpleNamespace
 from unittest import mock
 
 import pytest
-from test_lease import Clock
+from test_lease import Clock, _objective
 
 from cloudbandit.core.errors import CredentialsError, LeaseStuck, NoCapacity, OfferBarred, ProviderError, UsageError
+from cloudbandit.core.leases import LeaseRow, LeaseState, MemoryBook
 from cloudbandit.core.offer import Tariff
 from cloudbandit.core.rented import Fate, Receipt
 from cloudbandit.live.giving_back import give_back, reap
@@ -177,3 +178,29 @@ def test_nothing_is_rented_where_no_sweep_looks():
         AWSProvider(everywhere=["us-west-2"], regions=["us-east-1"])
     with pytest.raises(UsageError, match="must be a list of regions"):
         AWSProvider(everywhere="us-west-2")
+
+
+def test_what_an_earlier_run_left_is_told_to_go_at_once(cloud):
+    """Not one by one: the others would cost money while one that does not go is waited for."""
+    book = MemoryBook()
+    for n in range(3):
+        cloud.put(f"i-{n}", f"cb-{n}")
+        book.intend(LeaseRow(f"cb-{n}", "cloudbandit", "aws", "o", 1.0, 0.0))
+    cloud.delete_raises["i-0"] = ProviderError("OperationNotPermitted", "protected")
+    went, delete, began = {}, cloud._delete, cloud.clock.now
+
+    def told(seen):
+        delete(seen)
+        went[seen.id] = cloud.clock.now - began
+
+    cloud._delete = told
+    with pytest.raises(LeaseStuck, match="cb-0"):
+        _objective(cloud, book=book).clear()
+    assert went == {"i-1": 0.0, "i-2": 0.0}
+    assert [row.state for row in book.rows()] == [LeaseState.STUCK, LeaseState.GONE, LeaseState.GONE]
+
+
+def test_a_rental_does_not_show_its_machines_private_key(cloud):
+    cloud.launch(cloud.offers()[0], run="r", key="cb-1", expires=9000.0)
+    assert "PRIVATE KEY" in cloud._rentals["cb-1"].user_data
+    assert "PRIVATE KEY" not in repr(cloud._rentals)
