@@ -12,7 +12,7 @@ import threading
 import time
 from abc import ABC, abstractmethod
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass, fields
+from dataclasses import dataclass, field, fields
 from pathlib import Path
 from typing import Any, ClassVar
 
@@ -81,7 +81,7 @@ class Rental:
     expires: float
     keys: KeyPair
     tags: Mapping[str, str]
-    user_data: str
+    user_data: str = field(repr=False)
     asked: float
     wall: float
     until: float | None = None
