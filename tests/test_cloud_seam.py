@@ -1,9 +1,13 @@
 """What every cloud has in common, without an SDK: what a refused listing or deletion is, and what a late listing costs."""
 
-import pytest
-from test_lease import Clock
+from types import SimpleNamespace
+from unittest import mock
 
-from cloudbandit.core.errors import CredentialsError, LeaseStuck, OfferBarred, ProviderError
+import pytest
+from test_lease import Clock, _objective
+
+from cloudbandit.core.errors import CredentialsError, LeaseStuck, NoCapacity, OfferBarred, ProviderError, UsageError
+from cloudbandit.core.leases import LeaseRow, LeaseState, MemoryBook
 from cloudbandit.core.offer import Tariff
 from cloudbandit.core.rented import Fate, Receipt
 from cloudbandit.live.giving_back import give_back, reap
@@ -109,3 +113,94 @@ def test_what_does_not_go_keeps_no_other_lease_from_going(cloud, error):
     assert list(cloud.there) == ["i-0"]
     assert "i-0" in [one.id for one in reaped.left]
     assert reaped.errors == [f"cb-0: {error}"]
+
+
+def test_a_refusal_of_azure_may_leave_its_group_behind():
+    """A machine's PUT follows those of its group and address: only a listing that can be believed says they are gone."""
+    pytest.importorskip("azure.mgmt.compute")
+    from azure.core.exceptions import HttpResponseError
+
+    from cloudbandit.providers.azure_errors import errors
+
+    refused = HttpResponseError("no")
+    refused.status_code, refused.error = 409, SimpleNamespace(code="SkuNotAvailable", message="none in eastus")
+    with pytest.raises(NoCapacity) as told, errors():
+        raise refused
+    assert told.value.code == "SkuNotAvailable"
+    assert not told.value.clean
+
+
+@pytest.mark.parametrize("error", [ProviderError("500", "down", again=True), OfferBarred("quotaExceeded", "calls")])
+@pytest.mark.parametrize("name", ["gcp", "azure"])
+def test_whether_a_host_was_taken_back_may_be_unknown_and_costs_no_measurement(name, error):
+    from cloudbandit.providers.registry import PROVIDERS
+
+    provider = PROVIDERS.make(name, {"purchase": ["spot"]}, "the test")
+    rental = SimpleNamespace(offer=provider.offers()[0], stood=True, where="z")
+    provider._rentals["cb-1"] = rental
+    with (
+        mock.patch.object(provider, "_list", side_effect=error),
+        mock.patch.object(provider, "_client", side_effect=error),
+    ):
+        assert provider.interrupted("cb-1") is False
+
+
+def test_an_answer_of_aws_that_cannot_be_read_is_an_answer_that_was_lost():
+    """A truncated one, or a proxy's page: what was asked for may have been done."""
+    pytest.importorskip("boto3")
+    from botocore.parsers import ResponseParserError
+
+    from cloudbandit.providers.aws import _errors
+
+    with pytest.raises(ProviderError) as told, _errors():
+        raise ResponseParserError("Unable to parse response (no element found), invalid XML received")
+    assert told.value.again
+
+
+def test_what_stands_is_priced_by_its_own_region(tmp_path):
+    """Not by one whose name begins the same: eastus, eastus2; europe-west1, europe-west10-a."""
+    head = "provider,region,instance_type,accelerator,accelerators,vcpu,memory_gib,"
+    head += "on_demand_usd_per_h,spot_usd_per_h,as_of,source"
+    rows = [f"aws,{region},x,T4-16GB,1,4,16,{usd},,2026-07-20,test" for region, usd in (("east1", 1), ("east10", 2))]
+    (tmp_path / "prices.csv").write_text("\n".join([head, *rows, ""]))
+    cloud = Stub(prices=str(tmp_path / "prices.csv"))
+    for where in ("east10", "east10-a", "east1-b", "east12-a"):
+        cloud.put(where, where, where=where, what="x")
+    assert [one.usd_per_h for one in cloud.rented()] == [2, 2, 1, None]
+
+
+def test_nothing_is_rented_where_no_sweep_looks():
+    from cloudbandit.providers.aws import AWSProvider
+
+    assert {o.region for o in AWSProvider().offers()} == {"us-east-1", "us-west-2"}
+    assert {o.region for o in AWSProvider(everywhere=["us-west-2"]).offers()} == {"us-west-2"}
+    with pytest.raises(UsageError, match="lacks us-east-1"):
+        AWSProvider(everywhere=["us-west-2"], regions=["us-east-1"])
+    with pytest.raises(UsageError, match="must be a list of regions"):
+        AWSProvider(everywhere="us-west-2")
+
+
+def test_what_an_earlier_run_left_is_told_to_go_at_once(cloud):
+    """Not one by one: the others would cost money while one that does not go is waited for."""
+    book = MemoryBook()
+    for n in range(3):
+        cloud.put(f"i-{n}", f"cb-{n}")
+        book.intend(LeaseRow(f"cb-{n}", "cloudbandit", "aws", "o", 1.0, 0.0))
+    cloud.delete_raises["i-0"] = ProviderError("OperationNotPermitted", "protected")
+    went, delete, began = {}, cloud._delete, cloud.clock.now
+
+    def told(seen):
+        delete(seen)
+        went[seen.id] = cloud.clock.now - began
+
+    cloud._delete = told
+    with pytest.raises(LeaseStuck, match="cb-0"):
+        _objective(cloud, book=book).clear()
+    assert went == {"i-1": 0.0, "i-2": 0.0}
+    assert [row.state for row in book.rows()] == [LeaseState.STUCK, LeaseState.GONE, LeaseState.GONE]
+
+
+def test_a_rental_does_not_show_its_machines_private_key(cloud):
+    cloud.launch(cloud.offers()[0], run="r", key="cb-1", expires=9000.0)
+    assert "PRIVATE KEY" in cloud._rentals["cb-1"].user_data
+    assert "PRIVATE KEY" not in repr(cloud._rentals)

@@ -99,6 +99,8 @@ def test_reap_takes_what_is_meant_and_nothing_else(cloud, call):
         return [one["key"] for one in call("reap", "--provider", "fake", *words, "--json")["gone"]]
 
     assert gone() == ["cb-old"]
+    assert [one["key"] for one in call("reap", "--provider", "fake", "--json")["spared"]] == ["cb-a", "cb-b"]
+    assert "2 more stand with our tag" in call("reap", "--provider", "fake")
     assert gone("--run", "a") == ["cb-a"]
     assert gone("--run", "none") == []
     assert gone("--all") == ["cb-b"]
@@ -189,6 +191,50 @@ def test_a_provider_that_is_named_does_not_stand_for_a_studys_other_account(clou
         assert [one["key"] for one in call("reap", "--store", url, "--provider", "fake", "--json")["gone"]] == [key]
         assert store.leases.standing() == []
     assert fakes.CLOUDS["theirs"].standing(**{OURS: "1"}) == []
+
+
+def test_a_provider_that_is_named_is_looked_at_as_the_stores_studies_set_it_too(cloud, call, tmp_path, monkeypatch):
+    """Else the study's account is passed over, and the ledger calls gone what stands there."""
+    other = FakeCloud(lag_s=0.1, delete_s=0.05)
+    monkeypatch.setitem(fakes.CLOUDS, "other", other)
+    path = study(tmp_path)
+    path.write_text(path.read_text().replace('name = "fake"', 'name = "fake"\naccount = "other"'))
+    with Store(tmp_path / "s.db") as store:
+        store.open("clouds", {}, load(path)).close()
+        key = f"cb-{store.id}-left-0"
+        store.leases.intend(LeaseRow(key, "clouds", "there", "o", 0.1, time.time() + 60.0))
+        rent(other, key, "clouds")
+        time.sleep(0.1)
+        words = ("--provider", "fake", "--store", tmp_path / "s.db", "--json")
+        assert [one["key"] for one in call("hosts", *words)["hosts"]] == [key]
+        assert [one["key"] for one in call("reap", *words)["gone"]] == [key]
+    assert other.standing(**{OURS: "1"}) == []
+
+
+def test_one_account_that_is_asked_twice_costs_what_it_costs(cloud, call, tmp_path):
+    with Store(tmp_path / "s.db") as store:
+        store.open("clouds", {}, load(study(tmp_path))).close()
+    rent(cloud, "cb-1")
+    time.sleep(0.1)
+    found = call("hosts", "--provider", "fake", "--store", tmp_path / "s.db", "--json")
+    assert [one["key"] for one in found["hosts"]] == ["cb-1"]
+    assert found["usd_per_h"] == 3.6
+
+
+def test_a_provider_that_cannot_be_asked_keeps_no_other_from_being_swept(cloud, call, monkeypatch):
+    monkeypatch.delenv("AZURE_SUBSCRIPTION_ID", raising=False)
+    rent(cloud, "cb-1")
+    time.sleep(0.1)
+    both = ("--provider", "azure", "--provider", "fake")
+    found = call("hosts", *both, "--json", code=4)
+    assert [one["key"] for one in found["hosts"]] == ["cb-1"]
+    assert list(found["errors"]) == ["azure"]
+    text = call("hosts", "--provider", "azure", code=4)
+    assert "could not be asked" in text
+    assert "nothing stands" not in text
+    swept = call("reap", *both, "--all", "--json", code=4)
+    assert [one["key"] for one in swept["gone"]] == ["cb-1"]
+    assert list(swept["errors"]) == ["azure"]
 
 
 @pytest.mark.slow

@@ -13,7 +13,6 @@ import typer
 from cloudbandit.cli.common import LEFT, Json, StoreOption, app, err, out, print_json
 from cloudbandit.cli.grid import Column, print_table
 from cloudbandit.cli.text import plain
-from cloudbandit.core.errors import ProviderError
 
 if TYPE_CHECKING:
     from cloudbandit.core.leases import LeaseRow
@@ -41,7 +40,7 @@ def _maybe(url: str | None) -> Iterator[Store | None]:
 @app.command()
 def hosts(provider: Providers = None, store: StoreOption = None, run: RunOption = None, json_: Json = False) -> None:
     """What stands and costs money: by the providers' own listings, whether a ledger knows of it or not."""
-    from cloudbandit.live.accounts import accounts
+    from cloudbandit.live.accounts import UNASKED, accounts
 
     found: list[Rented] = []
     errors: dict[str, str] = {}
@@ -50,9 +49,12 @@ def hosts(provider: Providers = None, store: StoreOption = None, run: RunOption 
             with err.status(f"asking {name} …"):
                 try:
                     found += account.rented(run)
-                except ProviderError as error:
+                except UNASKED as error:
                     errors[name] = str(error)
         rows = [] if opened is None else opened.leases.standing(run)
+    found = list(
+        {(one.provider, one.where, one.kind, one.id, one.key): one for one in found}.values()
+    )  # one account, twice
     listed = {one.key for one in found}
     unseen = [row for row in rows if row.key not in listed]
     usd_per_h = sum(one.usd_per_h or 0.0 for one in found)
@@ -66,20 +68,25 @@ def hosts(provider: Providers = None, store: StoreOption = None, run: RunOption 
             }
         )
     else:
-        _print(found, unseen, usd_per_h)
+        if found or not errors:
+            _print_found(found, usd_per_h)
+        _print_unseen(unseen)
         for name, why in errors.items():
             err.print(plain(f"{name} could not be asked: {why}"), style="red", markup=False, highlight=False)
     if errors:
         raise typer.Exit(LEFT)
 
 
-def _print(found: Sequence[Rented], unseen: Sequence[LeaseRow], usd_per_h: float) -> None:
+def _print_found(found: Sequence[Rented], usd_per_h: float) -> None:
     if found:
         unknown = any(one.usd_per_h is None for one in found)
         more = " and what is unknown" if unknown else ""
         print_table(f"{len(found)} stand, {usd_per_h:.4g} USD per hour{more}", _columns(found))
     else:
         out.print("nothing stands that bears our tag")
+
+
+def _print_unseen(unseen: Sequence[LeaseRow]) -> None:
     if unseen:
         print_table(
             "in the ledger, not listed: never made, or gone; `cloudbandit reap --store …` makes sure",
@@ -127,9 +134,11 @@ def reap_(
             reaped = sweep(places, run=run, every=all_, store=opened)
     gone = [one for found in reaped.values() for one in found.gone]
     left = [one for found in reaped.values() for one in found.left]
+    spared = [one for found in reaped.values() for one in found.spared]
     errors = {name: found.errors for name, found in reaped.items() if found.errors}
     if json_:
-        print_json({"gone": [asdict(one) for one in gone], "left": [asdict(one) for one in left], "errors": errors})
+        shown = {"gone": gone, "left": left, "spared": spared}
+        print_json({**{name: [asdict(one) for one in things] for name, things in shown.items()}, "errors": errors})
     else:
         if gone:
             print_table(f"{len(gone)} went", _columns(gone))
@@ -137,6 +146,10 @@ def reap_(
             print_table(f"{len(left)} are still there; remove them by hand, or reap again", _columns(left))
         if not gone and not left and not errors:
             out.print("nothing to reap")
+        if spared:
+            out.print(
+                f"{len(spared)} more stand with our tag, not meant by this: see `cloudbandit hosts`; --all takes them"
+            )
         for name, said in errors.items():
             err.print(plain(f"{name}: {'; '.join(said)}"), style="red", markup=False, highlight=False)
     if left or errors:

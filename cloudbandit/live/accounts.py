@@ -7,7 +7,7 @@ import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from typing import Any
 
-from cloudbandit.core.errors import UsageError
+from cloudbandit.core.errors import MissingExtraError, ProviderError, UsageError
 from cloudbandit.core.leases import LeaseState
 from cloudbandit.core.protocols import Provider
 from cloudbandit.core.rented import Rented, run_tag
@@ -15,6 +15,9 @@ from cloudbandit.core.store import Store
 from cloudbandit.live.giving_back import Clock, Reaped, reap
 from cloudbandit.live.studyfile import KIND, providers_of
 from cloudbandit.providers.registry import PROVIDERS
+
+UNASKED = (ProviderError, MissingExtraError, UsageError)
+"""Why one provider cannot be asked: no answer, no SDK, or no project; that keeps no other from being asked."""
 
 
 def accounts(names: Sequence[str], store: Store | None) -> dict[str, Provider]:
@@ -25,14 +28,13 @@ def accounts(names: Sequence[str], store: Store | None) -> dict[str, Provider]:
         UsageError: there is none.
     """
     found: dict[str, Provider] = {name: PROVIDERS.make(name, {}, f"--provider {name}") for name in names}
-    made: list[tuple[str, Mapping[str, Any]]] = []
+    made: list[tuple[str, Mapping[str, Any]]] = [(name, {}) for name in names]
     for study in store.studies() if store is not None else []:
         spec = store.spec(study) if store is not None else {}
         if spec.get("kind") != KIND:
             continue
         for arm, (plug_in, settings) in providers_of(spec).items():
-            named = plug_in in names and not settings  # other settings may be another account
-            if not named and (plug_in, settings) not in made:
+            if (plug_in, settings) not in made:
                 made.append((plug_in, settings))
                 shown = arm if arm not in found else f"{study}/{arm}"
                 found[shown] = PROVIDERS.make(plug_in, settings, f"the provider {arm} of the study {study}")
@@ -83,7 +85,12 @@ def sweep(
     """
     wanted = chosen(run=run, every=every, store=store, now=clock.time())
     with still(store):
-        reaped = {name: reap(one, run=run, wanted=wanted, clock=clock) for name, one in providers.items()}
+        reaped: dict[str, Reaped] = {}
+        for name, one in providers.items():
+            try:
+                reaped[name] = reap(one, run=run, wanted=wanted, clock=clock)
+            except UNASKED as error:
+                reaped[name] = Reaped(errors=[str(error)])
         if store is not None and not any(one.errors for one in reaped.values()):
             left = {thing.key for one in reaped.values() for thing in one.left}
             for row in store.leases.standing(run):

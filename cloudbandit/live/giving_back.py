@@ -63,10 +63,12 @@ def give_back(provider: Provider, key: str, *, believed_from: float, clock: Cloc
 
 @dataclass
 class Reaped:
-    """What a sweep found, in the order it was found: what went, and what is still there (or nobody could tell)."""
+    """What a sweep found, in the order it was found: what went, what is still there (or nobody could tell), and what stands with
+    our tag and was not meant."""
 
     gone: list[Rented] = field(default_factory=list)
     left: list[Rented] = field(default_factory=list)
+    spared: list[Rented] = field(default_factory=list)
     errors: list[str] = field(default_factory=list)
 
 
@@ -93,7 +95,9 @@ def reap(
         found: list[Rented] = []
         refused = False
         try:
-            found = [one for one in provider.rented(run) if wanted(one)]
+            listed = provider.rented(run)
+            found = [one for one in listed if wanted(one)]
+            reaped.spared = [one for one in listed if not wanted(one)]
         except ProviderError as error:
             failed, refused = [str(error)], isinstance(error, CredentialsError)
         if any((one.kind, one.id, one.key) not in seen for one in found):

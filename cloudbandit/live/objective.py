@@ -192,7 +192,12 @@ class LiveObjective:
             LeaseStuck: one does not go; the others were told to all the same.
         """
         self._stuck.clear()
-        for row in self.book.standing(self.run):
+        rows = self.book.standing(self.run)
+        for row in rows:  # all at once: the next would cost money while one that does not go is waited for
+            with contextlib.suppress(ProviderError):  # said again, and heard, below
+                if row.arm in self.by_arm:
+                    self.by_arm[row.arm].destroy(row.key)
+        for row in rows:
             provider = self.by_arm.get(row.arm)
             try:
                 if provider is None:

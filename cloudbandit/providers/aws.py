@@ -12,7 +12,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from datetime import datetime
 from typing import Any
 
-from cloudbandit.core.errors import ProviderError, need
+from cloudbandit.core.errors import ProviderError, UsageError, need
 from cloudbandit.core.offer import SPOT, Offer, Tariff
 from cloudbandit.core.rented import Receipt
 from cloudbandit.providers.cloud import GOING, GONE, OURS, UP, CloudProvider, Rental, Seen
@@ -115,7 +115,7 @@ class AWSProvider(CloudProvider):
     Args:
         profile: of the shared credentials file; by default what the SDK finds.
         endpoint_url: another endpoint than Amazon's, for every service and region.
-        everywhere: regions to list and sweep; by default all that the account has enabled.
+        everywhere: regions to list and sweep, and alone to rent in; by default all that the account has enabled.
         settings: see `cloudbandit.providers.cloud.Settings`.
     """
 
@@ -134,6 +134,12 @@ class AWSProvider(CloudProvider):
         super().__init__(settings)
         storage_usd_per_h = self.settings.disk_gib * _GIB_USD_PER_H
         self.tariff = Tariff(granularity_s=1.0, minimum_s=60.0, storage_usd_per_h=storage_usd_per_h)
+        if not (isinstance(everywhere, list | tuple) and all(isinstance(one, str) and one for one in everywhere)):
+            raise UsageError(f"everywhere of the provider aws is {everywhere!r}; it must be a list of regions")
+        unswept = sorted({o.region for o in self._offers} - set(everywhere)) if everywhere else []
+        if set(unswept) & set(self.settings.regions):
+            raise UsageError(f"everywhere of the provider aws lacks {', '.join(unswept)}, which its regions name")
+        self._offers = [o for o in self._offers if o.region not in unswept]  # what is made there no sweep would find
         self._profile, self._endpoint_url, self._everywhere = profile, endpoint_url, tuple(everywhere)
         self._clients: dict[tuple[str, str], Any] = {}
         self._images: dict[tuple[str, bool], tuple[str, str]] = {}
@@ -335,6 +341,7 @@ def _errors() -> Iterator[None]:
     """The SDK's exceptions as ours."""
     need("boto3", "aws", "the provider aws")
     from botocore import exceptions
+    from botocore.parsers import ResponseParserError
 
     try:
         yield
@@ -352,7 +359,7 @@ def _errors() -> Iterator[None]:
     ) as error:
         cure = "Cure: `aws configure`, AWS_PROFILE, or a role of this machine"
         raise refusal(Kind.AUTH, "no_credentials", f"{error}. {cure}") from error
-    except (exceptions.HTTPClientError, exceptions.ConnectionError) as error:
+    except (exceptions.HTTPClientError, exceptions.ConnectionError, ResponseParserError) as error:
         raise refusal(Kind.THROTTLED, type(error).__name__, str(error)) from error
     except exceptions.BotoCoreError as error:
         raise refusal(Kind.INVALID, type(error).__name__, str(error)) from error

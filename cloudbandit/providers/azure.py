@@ -14,11 +14,11 @@ import threading
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from cloudbandit.core.errors import UsageError, need
+from cloudbandit.core.errors import NoCapacity, ProviderError, UsageError, need
 from cloudbandit.core.offer import SPOT, Offer, Tariff
 from cloudbandit.core.rented import Receipt
 from cloudbandit.providers.azure_errors import errors, kind_of
-from cloudbandit.providers.cloud import GOING, OURS, UP, CloudProvider, Rental, Seen
+from cloudbandit.providers.cloud import GOING, KEY, OURS, UP, CloudProvider, Rental, Seen
 from cloudbandit.providers.refusals import refusal
 
 _GPU_IMAGE = "microsoft-dsvm:ubuntu-hpc:2204:latest"
@@ -80,7 +80,10 @@ class AzureProvider(CloudProvider):
             if kind not in self._clients:
                 subscription = self._subscription or os.environ.get("AZURE_SUBSCRIPTION_ID", "")
                 if not subscription:
-                    raise UsageError('the provider azure does not know the subscription; cure: subscription = "…"')
+                    raise UsageError(
+                        "the provider azure does not know the subscription; "
+                        'cure: set AZURE_SUBSCRIPTION_ID, or subscription = "…" in the study'
+                    )
                 module = need(modules[kind], "azure", "the provider azure")
                 made = getattr(module, f"{kind.capitalize()}ManagementClient")
                 self._clients[kind] = made(self._credential(), subscription, retry_total=0, **self._elsewhere())
@@ -217,8 +220,12 @@ class AzureProvider(CloudProvider):
     def interrupted(self, key: str) -> bool:
         """A spot machine that was taken back is deleted, and its group stands."""
         rental = self._rentals.get(key)
-        spot = rental is not None and rental.offer.purchase == SPOT and rental.stood
-        return spot and bool(self._list({"cloudbandit-key": key})) and self._vm(key) is None
+        if rental is None or rental.offer.purchase != SPOT or not rental.stood:
+            return False
+        try:
+            return bool(self._listed({KEY: key})) and self._vm(key) is None
+        except (ProviderError, NoCapacity):  # nobody can tell
+            return False
 
     def image_of(self, offer: Offer) -> str:
         """As it is asked for; which version that is, the platform decides."""

@@ -79,7 +79,8 @@ def errors(*allowed: int) -> Iterator[None]:
         code, text = str(getattr(told, "code", "") or ""), str(getattr(told, "message", "") or error.reason or "")
         if isinstance(error, core.ClientAuthenticationError) and not code:
             raise refusal(Kind.AUTH, "no_credentials", f"{_first(error)}. {_CURE}") from error
-        raise refusal(kind_of(code, error.status_code or 0, text), code or str(error.status_code), text) from error
+        kind = kind_of(code, error.status_code or 0, text)
+        raise refusal(kind, code or str(error.status_code), text, clean=False) from error  # the group may stand
     except core.AzureError as error:
         raise refusal(Kind.THROTTLED, type(error).__name__, _first(error)) from error
 

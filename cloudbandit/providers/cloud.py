@@ -12,7 +12,7 @@ import threading
 import time
 from abc import ABC, abstractmethod
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass, fields
+from dataclasses import dataclass, field, fields
 from pathlib import Path
 from typing import Any, ClassVar
 
@@ -81,7 +81,7 @@ class Rental:
     expires: float
     keys: KeyPair
     tags: Mapping[str, str]
-    user_data: str
+    user_data: str = field(repr=False)
     asked: float
     wall: float
     until: float | None = None
@@ -358,6 +358,7 @@ class CloudProvider(ABC):
 
     def _usd_per_h(self, seen: Seen) -> float | None:
         """On demand, by the catalogue: what it costs at most."""
-        region = next((o.region for o in self._prices.values() if seen.where.startswith(o.region)), seen.where)
-        offer = self._prices.get(f"{self.name}/{region}/{seen.what}")
+        zone = seen.where.rpartition("-")[0]  # us-central1-a; where it is a region, there is no offer in "us-east"
+        places = (f"{self.name}/{region}/{seen.what}" for region in (seen.where, zone) if region)
+        offer = next((self._prices[place] for place in places if place in self._prices), None)
         return offer.usd_per_h if offer is not None and seen.kind == "machine" else None

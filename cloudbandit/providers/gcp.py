@@ -91,10 +91,14 @@ class GCPProvider(CloudProvider):
                 with errors():
                     import google.auth
 
-                    self._credentials, project = google.auth.default(scopes=[_SCOPE])
+                    credentials, project = google.auth.default(scopes=[_SCOPE])
                 self._project = self._project or project or ""
                 if not self._project:
-                    raise UsageError('the provider gcp does not know the project; cure: project = "…"')
+                    raise UsageError(
+                        "the provider gcp does not know the project; "
+                        'cure: set GOOGLE_CLOUD_PROJECT, or project = "…" in the study'
+                    )
+                self._credentials = credentials
             if kind not in self._clients:
                 options = {"api_endpoint": self._endpoint} if self._endpoint else None
                 self._clients[kind] = getattr(self._sdk, f"{kind}Client")(
@@ -121,7 +125,9 @@ class GCPProvider(CloudProvider):
     def _zones_of(self, region: str) -> list[str]:
         with self._setting_up:
             if region not in self._zones:
-                found = list(self._call("Zones", "list"))
+                zones = self._call("Zones", "list")
+                with errors():
+                    found = list(zones)
                 self._zones[region] = sorted(
                     z.name for z in found if z.name.rpartition("-")[0] == region and z.status == "UP"
                 )
@@ -282,8 +288,9 @@ class GCPProvider(CloudProvider):
         wanted = 'operationType="compute.instances.preempted"'
         try:
             found = self._call("ZoneOperations", "list", zone=rental.where, filter=wanted)
-            return any(one.target_link.rpartition("/")[2] == key for one in found)
-        except ProviderError:
+            with errors():  # its further pages are asked for on the way
+                return any(one.target_link.rpartition("/")[2] == key for one in found)
+        except (ProviderError, NoCapacity):  # nobody can tell
             return False
 
     def image_of(self, offer: Offer) -> str:
@@ -293,7 +300,9 @@ class GCPProvider(CloudProvider):
     def available(self, offers: Sequence[Offer]) -> dict[str, tuple[str, str]]:
         """By label: ``yes``, ``no`` or ``unknown``, and why. Whether there is capacity only a launch tells."""
         told: dict[str, tuple[str, str]] = {}
-        regions = {zone.name.rpartition("-")[0] for zone in self._call("Zones", "list") if zone.status == "UP"}
+        zones = self._call("Zones", "list")
+        with errors():
+            regions = {zone.name.rpartition("-")[0] for zone in zones if zone.status == "UP"}
         for offer in offers:
             known = offer.region in regions
             told[offer.label] = (
