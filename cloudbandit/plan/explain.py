@@ -161,13 +161,14 @@ def binding(plan: Plan) -> Sequence[str]:
             quota = next(q for q in problem.quotas if q.name == of)
             used = np.zeros(len(problem.demand))
             for w, r in plan.groups:
-                used = used + quota.weight(problem.rentals[r].machine) * _busy(plan, w, r)
-            weights = [w for r in problem.rentals if (w := quota.weight(r.machine))]
+                used += quota.weight(problem.rentals[r].machine) * _busy(plan, w, r)
+            weights = [v for r in problem.rentals if (v := quota.weight(r.machine))]
             if used.max() + max(weights, default=0.0) > quota.most:
                 out.append(name)
         elif kind == "most":
             r, rental = next((i, x) for i, x in enumerate(problem.rentals) if x.machine.name == of)
-            top = int(np.max(sum((_busy(plan, w, q) for w, q in plan.groups if q == r), np.zeros(1))))
+            used = sum((_busy(plan, w, q) for w, q in plan.groups if q == r), np.zeros(len(problem.demand)))
+            top = int(used.max())
             if max(top, plan.reserved.get(of, 0)) >= (rental.most or 0):
                 out.append(name)
         else:
