@@ -17,6 +17,7 @@ from cloudbandit.plan.demand import read_demand
 from cloudbandit.plan.explain import binding, cures
 from cloudbandit.plan.export import manifests
 from cloudbandit.plan.planner import make_plan, overall
+from cloudbandit.plan.pools import pools_of
 from cloudbandit.plan.problem import Problem
 from cloudbandit.plan.rolling import roll
 from cloudbandit.plan.solve import Outcome, solve
@@ -196,3 +197,18 @@ def test_a_plan_cheaper_than_its_bound_is_a_bug():
     found = make_plan(one_kind([10.0, 20.0]))
     with pytest.raises(AssertionError):
         overall(replace(found, bound=found.usd * 1.01), 1e-3)
+
+
+def test_a_pool_that_saturates_beyond_the_sizes_first_asked_is_not_taken_to_grow_on():
+    class Saturating:
+        def max_load(self, workload, machine, n, rtt_ms=0.0):
+            return min(10.0 * n, 700.0)
+
+        def basis(self, workload, machine):
+            return "made up"
+
+    (pool,), _ = pools_of(
+        Problem([Workload("chat")], [Rental(machine())], demand_of({("chat", "us"): [800.0]}), Saturating())
+    )
+    assert pool.most == 70
+    assert all(pool.takes(n) <= Saturating().max_load(None, None, n) + 1e-6 for n in range(1, pool.most + 1))

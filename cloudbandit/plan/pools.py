@@ -17,7 +17,8 @@ from cloudbandit.plan.workload import Workload
 
 Floats = npt.NDArray[np.float64]
 _SIZES = 64
-"""Pool sizes at which a capacity table is asked; beyond them a pool grows as it did last."""
+"""Pool sizes at which a capacity table is asked; beyond them a pool grows as it did last, as far as
+the table says so."""
 _MOST = 100_000
 
 
@@ -164,6 +165,8 @@ def _of_one(problem: Problem, wi: int, ri: int, peak: float) -> tuple[list[Pool]
         while out and _serves_as_much(lines, out[-1], len(loads)):
             out.pop()
         most = _most(problem, rental, peak, lines)
+        if len(loads) == _SIZES:
+            most = _as_far_as_true(capacity, workload, rental, rtt, lines, most)
         name = f"{workload.name} @ {rental.machine.name}" + (f" ≤ {rtt:g} ms" if rtt else "")
         out.append(Pool(name, wi, ri, rtt, reached, lines, most, capacity.basis(workload, rental.machine)))
     out = [p for p in out if p.most > 0]
@@ -178,6 +181,33 @@ def _of_one(problem: Problem, wi: int, ri: int, peak: float) -> tuple[list[Pool]
         return [], f"too far ({nearest:g} ms)"
     none = [f"quota {q.name}" for q in problem.quotas if (w := q.weight(rental.machine)) > q.most and w > 0]
     return [], f"none may be rented ({none[0] if none else 'most'})"
+
+
+def _as_far_as_true(
+    capacity: CapacityTable,
+    workload: Workload,
+    rental: Rental,
+    rtt: float,
+    lines: Sequence[tuple[float, float]],
+    most: int,
+) -> int:
+    """How many machines the lines hold for, at most ``most``: beyond the sizes first asked a pool may grow less, or be unknown."""
+
+    def holds(n: int) -> bool:
+        load = capacity.max_load(workload, rental.machine, n, rtt)
+        return load >= min(a * n - b for a, b in lines) - 1e-9 * max(1.0, abs(load))  # an unknown one does not
+
+    known = _SIZES
+    while known < most:
+        wanted = min(most, 2 * known)
+        if holds(wanted):
+            known = wanted
+            continue
+        while wanted - known > 1:
+            middle = (known + wanted) // 2
+            known, wanted = (middle, wanted) if holds(middle) else (known, middle)
+        return known
+    return most
 
 
 def loads_ok(capacity: CapacityTable, workload: Workload, rental: Rental, rtt_ms: float) -> bool:
