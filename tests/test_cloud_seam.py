@@ -204,3 +204,30 @@ def test_a_rental_does_not_show_its_machines_private_key(cloud):
     cloud.launch(cloud.offers()[0], run="r", key="cb-1", expires=9000.0)
     assert "PRIVATE KEY" in cloud._rentals["cb-1"].user_data
     assert "PRIVATE KEY" not in repr(cloud._rentals)
+
+
+@pytest.mark.parametrize(
+    ("zones", "kind", "code", "asked"),
+    [
+        ([NoCapacity("STOCKOUT"), OfferBarred("RESOURCE_NOT_FOUND")], NoCapacity, "STOCKOUT", 2),
+        ([OfferBarred("RESOURCE_NOT_FOUND"), NoCapacity("STOCKOUT")], NoCapacity, "STOCKOUT", 2),
+        ([OfferBarred("RESOURCE_NOT_FOUND"), OfferBarred("RESOURCE_NOT_FOUND")], OfferBarred, "RESOURCE_NOT_FOUND", 2),
+        ([OfferBarred("quotaExceeded"), NoCapacity("STOCKOUT")], OfferBarred, "quotaExceeded", 1),
+        ([NoCapacity("STOCKOUT"), OfferBarred("QUOTA_EXCEEDED")], OfferBarred, "QUOTA_EXCEEDED", 2),
+    ],
+)
+def test_an_offer_of_gcp_is_barred_where_every_zone_bars_it(zones, kind, code, asked):
+    from cloudbandit.providers.gcp import GCPProvider
+
+    gcp = GCPProvider(regions=["us-central1"])
+    rental = SimpleNamespace(offer=gcp.offers()[0], key="cb-1", where="")
+    with (
+        mock.patch.object(gcp, "_zones_of", return_value=["us-central1-a", "us-central1-f"]),
+        mock.patch.object(gcp, "_let_ssh_in"),
+        mock.patch.object(gcp, "_call"),
+        mock.patch.object(gcp, "_in_zone", side_effect=zones) as tried,
+        pytest.raises(NoCapacity) as told,
+    ):
+        gcp._create(rental)
+    assert type(told.value) is kind
+    assert (told.value.code, told.value.clean, tried.call_count) == (code, False, asked)

@@ -182,9 +182,10 @@ class GCPProvider(CloudProvider):
             try:
                 return self._in_zone(rental, zone)
             except OfferBarred as none:
-                last = none
-                if none.code.startswith("QUOTA"):
+                if none.code.upper().startswith("QUOTA"):  # of the region or project
+                    last = none
                     break
+                last = last or none  # not sold in this zone bars no offer that another zone only has none of now
             except NoCapacity as none:
                 last = none
             self._call("Instances", "delete_unary", 404, zone=zone, instance=rental.key)
