@@ -191,7 +191,7 @@ def _as_far_as_true(
     lines: Sequence[tuple[float, float]],
     most: int,
 ) -> int:
-    """How many machines the lines hold for, at most ``most``; beyond the sizes first asked a pool may grow less, or be unknown."""
+    """How many machines the lines hold for, at most ``most``; beyond the sizes asked first a table may say less, or nothing."""
 
     def holds(n: int) -> bool:
         load = capacity.max_load(workload, rental.machine, n, rtt)
