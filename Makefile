@@ -56,7 +56,7 @@ unit: $(VENV)/.test
 	$(BIN)/pytest -m "not slow" -n 2 --durations=5
 
 slow: $(VENV)/.test
-	$(BIN)/pytest -m slow --timeout=300 --durations=10
+	$(BIN)/pytest -m slow -n 2 --timeout=300 --durations=10
 
 soak: $(VENV)/.test
 	CLOUDBANDIT_SOAK=$(or $(SCHEDULES),1000) $(BIN)/pytest -m slow --timeout=0 --durations=10 \

@@ -38,7 +38,10 @@ COMMANDS = {
         "S",
     ],
     "show": ["--store", "S"],
-    "recommend": ["--model", "flan-t5-xxl", "--users", "200", "--slo", "nttft_ms<=100", "--slo", "itl_ms<=50"],
+    "recommend": [
+        *("--model", "flan-t5-xxl", "--users", "200", "--offers", "llm-pilot"),
+        *("--slo", "nttft_ms<=100", "--slo", "itl_ms<=50"),
+    ],
     "table": ["check", "llm-serving"],
     "optimizers": [],
 }
