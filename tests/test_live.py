@@ -69,6 +69,7 @@ def test_a_good_trial_has_metrics_money_and_rows(tmp_path):
     assert set(result.stderr) <= set(result.metrics)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("config", "model", "reason", "told"),
     [

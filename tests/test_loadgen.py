@@ -127,6 +127,7 @@ def test_a_wrong_address_is_refused():
             _plan(url, n=1)
 
 
+@pytest.mark.slow
 def test_token_counts_are_the_servers_and_bytes_may_come_one_by_one(stub):
     pairs = run(_plan(stub, "pairs", n=2, outputs=6))
     assert all((r["output_tokens"], len(r["chunk_s"])) == (6, 3) for r in pairs)

@@ -143,6 +143,7 @@ def test_bytes_after_the_timeout_do_not_count():
     assert record["chunk_s"] == [0.0]
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     "start",
     [b"", b"HTTP/1.1 20", HEAD, CHUNKED + b"5", CHUNKED + b"5\r\nda", CLOSED + event()],
@@ -404,6 +405,7 @@ ANSWERS = {
 }
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", ANSWERS)
 def test_every_answer_ends_in_a_stated_status(name):
     pieces, hold, status, told = ANSWERS[name]
@@ -418,6 +420,7 @@ def test_every_answer_ends_in_a_stated_status(name):
             assert len(r["chunk_s"]) in (1, 2)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     "start",
     [HEAD + b"\r\n", CHUNKED, CHUNKED + b"5\r\n", length(b"", 10**9)],

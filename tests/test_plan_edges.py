@@ -149,6 +149,7 @@ def test_reservations_of_a_rolled_plan_are_rounded_up_where_nothing_else_serves(
     assert (list(found.reserved.values()), found.usd) == ([3], 12.0)
 
 
+@pytest.mark.slow
 def test_a_window_without_a_way_out_is_not_an_infeasible_problem():
     rows = {("chat", "aws/small", 1, 0.0): 10.0, ("batch", "aws/small", 1, 0.0): 10.0}
     problem = replace(chat_and_batch([0, 0, 20, 20, 20, 20], [10] * 6, 3, 6.0), capacity=RecordedCapacity(rows))

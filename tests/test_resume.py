@@ -125,6 +125,7 @@ def test_a_spec_that_makes_no_sense_is_an_error_of_ours(tmp_path, run, spec):
         assert run(*command, "--store", path)[0] in (0, 2, 3)
 
 
+@pytest.mark.slow
 def test_a_larger_budget_goes_on_and_what_was_taken_is_said(tmp_path, run):
     path = tmp_path / "s.db"
     assert run(*REPLAY, "--budget", 11, "--store", path)[0] == 0
@@ -163,6 +164,7 @@ def test_a_live_study_knows_its_machine_and_engine(tmp_path, monkeypatch):
 # ── where results will go ──
 
 
+@pytest.mark.slow
 def test_outputs_are_checked_before_the_work(tmp_path, run, monkeypatch):
     def worked(*_, **__):
         raise AssertionError("work was begun")

@@ -283,6 +283,7 @@ def test_a_file_that_is_no_store(tmp_path):
         Store(path)
 
 
+@pytest.mark.slow
 def test_a_truncated_store(tmp_path):
     path = filled(tmp_path / "s.db", trials=300)
     with sqlite3.connect(path) as connection:
