@@ -12,10 +12,9 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
-from cloudbandit.core import metrics
 from cloudbandit.core.curve import PRICE
 from cloudbandit.core.errors import UsageError
-from cloudbandit.core.known import Estimate, Fact
+from cloudbandit.core.known import Estimate, Fact, check_histories
 from cloudbandit.core.protocols import Problem
 from cloudbandit.core.trial import Candidate, Status
 from cloudbandit.optimizers.columns import Columns, Points
@@ -65,7 +64,7 @@ class Claims:
         self._problem, self._columns, self._kernels = problem, columns, kernels
         self._sources: dict[Target, list[Source]] = {}
         self._failing: list[MeanShape] | None = None
-        _check_histories(problem)
+        check_histories(problem.history, problem.goal, {})
 
     def sources(self, target: Target) -> list[Source]:
         """Those that tell candidates apart, the best informed first."""
@@ -217,20 +216,3 @@ def _log_price(facts: Mapping[str, Fact]) -> float:
     if price < 0:
         raise UsageError(f"the fact {PRICE} is {price!r} of some candidate; a price is a number ≥ 0")
     return math.log(price) if price > 0 else math.nan
-
-
-def _check_histories(problem: Problem) -> None:
-    for name, history in problem.history.items():
-        for metric in problem.goal.metrics:
-            declared, usual = history.units.get(metric), metrics.unit(metric)
-            if declared and usual and declared.lower() != usual.lower():
-                raise UsageError(
-                    f"the history {name!r} has {metric} in {declared}, and this study in {usual}; "
-                    "cure: a history in the same unit"
-                )
-            ran = [o.result.metrics for o in history.observations if o.result.status is Status.OK]
-            if ran and not any(metric in measured for measured in ran):
-                raise UsageError(
-                    f"the history {name!r} has no {metric}, which this study aims at; it has {', '.join(sorted(ran[0]))}. "
-                    "Cure: leave it out, or aim at a metric it has"
-                )

@@ -7,21 +7,20 @@ secrets included, comes through that pipe, never through arguments.
 
 from __future__ import annotations
 
-import asyncio
 import contextlib
 import errno
 import json
 import math
 import shlex
-import threading
 import time
-from collections.abc import Coroutine, Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path, PurePosixPath
 from typing import Any, TypeVar
 
 from cloudbandit.core.errors import HostLost, NoCapacity, UsageError
 from cloudbandit.core.protocols import Finished
 from cloudbandit.providers import guard, remote
+from cloudbandit.providers.ssh_loop import LoopThread
 
 T = TypeVar("T")
 _PROGRAM, _GUARD = Path(remote.__file__).read_bytes(), Path(guard.__file__).read_text()
@@ -33,33 +32,9 @@ _GUARD_S, _KILL_S = guard.KILL_S + 1.5, 5.0
 _CLOSE_S = remote.REMOVE_S + 2.0
 
 
-class _Loops:
-    """The one event loop of this process; made by whoever asks first, in whichever thread."""
-
-    lock = threading.Lock()
-    one: asyncio.AbstractEventLoop | None = None
-
-
-def _loop() -> asyncio.AbstractEventLoop:
-    with _Loops.lock:
-        if _Loops.one is None:
-            _Loops.one = asyncio.new_event_loop()
-            threading.Thread(target=_Loops.one.run_forever, name="cloudbandit-ssh", daemon=True).start()
-        return _Loops.one
-
-
-def wait(work: Coroutine[Any, Any, T], timeout_s: float) -> T:
-    """What a coroutine returns or raises on the event loop of all connections.
-
-    Raises:
-        TimeoutError: it took longer; it was cancelled.
-    """
-    future = asyncio.run_coroutine_threadsafe(asyncio.wait_for(work, timeout_s), _loop())
-    try:
-        return future.result()
-    except BaseException:  # Ctrl-C in the thread that waits
-        future.cancel()
-        raise
+_LOOP = LoopThread("cloudbandit-ssh")
+wait = _LOOP.wait
+"""On the event loop of all connections; see `LoopThread.wait`."""
 
 
 class SSHProcess:
@@ -67,7 +42,7 @@ class SSHProcess:
 
     def __init__(self, host: SSHHost, process: Any, pid: int, log: str, grace_s: float) -> None:
         self._host, self._process, self.pid, self._log, self._grace_s = host, process, pid, log, grace_s
-        self._over = asyncio.run_coroutine_threadsafe(process.wait_closed(), _loop())
+        self._over = _LOOP.begin(process.wait_closed())
 
     def poll(self) -> int | None:
         """The exit code, or None while it runs.

@@ -19,6 +19,7 @@ from cloudbandit.core.metrics import of_fleet, stand_in
 from cloudbandit.recommend.decision import ok_loads
 from cloudbandit.recommend.source import Source
 from cloudbandit.surrogate.loads import LoadTest, RequestLengths
+from cloudbandit.surrogate.model import from_log, to_log
 
 Floats = npt.NDArray[np.float64]
 Bools = npt.NDArray[np.bool_]
@@ -167,7 +168,18 @@ class Beliefs:
         return out
 
     def band(self, profile: Profile, metric: str, level: float = 0.8) -> tuple[Floats, Floats, Floats]:
-        """Low, median and high of what is predicted for a metric, over the loads on one profile: a calibrated central predictive
-        interval."""
-        metric = self.predicted_by(metric)
-        return self.source.band(self.model, profile, self.loads, metric, self.measured, self.workload, level)
+        """Low, median and high of what is predicted for a metric, over the loads on one profile: a central interval."""
+        name = self.predicted_by(metric)
+        drawn = self.source.samples(
+            self.model, [profile], self.loads, [name], self.measured, self.workload, self._size
+        )[name][:, 0]
+        return self.interval(name, drawn, level)
+
+    def interval(self, metric: str, drawn: Floats, level: float = 0.8) -> tuple[Floats, Floats, Floats]:
+        """Low, median and high of draws (first axis), calibrated by the source."""
+        logs = to_log(metric, drawn)
+        low, middle, high = np.quantile(logs, [(1 - level) / 2, 0.5, (1 + level) / 2], axis=0)
+        stretch = self.source.spread(metric, level)
+        ends = (middle + stretch * (end - middle) for end in (low, middle, high))
+        low, middle, high = (from_log(metric, end) for end in ends)
+        return low, middle, high

@@ -27,7 +27,6 @@ from cloudbandit.recommend.decision import (
     utilities,
 )
 from cloudbandit.recommend.source import ACCEPT_TIME
-from cloudbandit.surrogate.model import from_log, to_log
 
 Floats = npt.NDArray[np.float64]
 Bools = npt.NDArray[np.bool_]
@@ -193,13 +192,10 @@ class _Ranking:
         return self._summaries[key]
 
     def _interval(self, metric: str, drawn: Floats) -> tuple[float, float]:
-        """Central 80 %, calibrated by the source."""
         if len(drawn) == 1 or np.ptp(drawn) == 0:
             return float(drawn[0]), float(drawn[0])
-        low, middle, high = np.quantile(to_log(metric, drawn), [0.1, 0.5, 0.9])
-        scale = self.beliefs.source.spread(metric)
-        ends = from_log(metric, np.array([middle + scale * (low - middle), middle + scale * (high - middle)]))
-        return float(ends[0]), float(ends[1])
+        low, _, high = self.beliefs.interval(metric, drawn)
+        return float(low), float(high)
 
     def _derived(self, row: int, at: int) -> list[str]:
         """SLO metrics that follow from others here."""

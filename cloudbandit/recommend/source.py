@@ -7,6 +7,7 @@ knows today's engines by a formula. `beliefs` asks either the same questions.
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from statistics import NormalDist
 from typing import Protocol
 
 import numpy as np
@@ -15,15 +16,13 @@ import numpy.typing as npt
 from cloudbandit.catalogue.gpus import Profile
 from cloudbandit.catalogue.models import ModelSpec
 from cloudbandit.surrogate.loads import LoadTest, RequestLengths, with_stand_ins
-from cloudbandit.surrogate.model import Surrogate, from_log
+from cloudbandit.surrogate.model import Surrogate
 
 Floats = npt.NDArray[np.float64]
 
 TGIS = "tgis"
 """The engine of LLM-Pilot's load tests."""
 ACCEPT_TIME = "the accept time, whose median is 4 to 140 ms in LLM-Pilot's load tests"
-_NORMAL_80 = 1.2815515655446004
-"""Half the width of a normal's central 80 %, in standard deviations."""
 
 
 class Source(Protocol):
@@ -63,20 +62,8 @@ class Source(Protocol):
     ) -> Mapping[str, Floats]:
         """Joint draws, metric → (about ``size``, profiles, loads); latencies and failures grow with users."""
 
-    def band(
-        self,
-        model: ModelSpec,
-        profile: Profile,
-        loads: Sequence[int],
-        metric: str,
-        measured: Sequence[LoadTest],
-        workload: RequestLengths,
-        level: float,
-    ) -> tuple[Floats, Floats, Floats]:
-        """Low, median and high of one metric over the loads: a central predictive interval."""
-
-    def spread(self, metric: str) -> float:
-        """By how much the central 80 % of the draws must be stretched about the median, on a log scale, to hold 80 %."""
+    def spread(self, metric: str, level: float) -> float:
+        """By how much a central interval of the draws must be stretched about its median, on a log scale, to hold that share."""
 
     def follows(self, metric: str) -> str:
         """What a metric is derived from, where it is not learnt itself; else ``""``."""
@@ -132,24 +119,8 @@ class LoadTestSource:
         evidence = with_stand_ins(self._own(measured))
         return self.surrogate.samples(model, profiles, loads, metrics, evidence, workload, size)
 
-    def band(
-        self,
-        model: ModelSpec,
-        profile: Profile,
-        loads: Sequence[int],
-        metric: str,
-        measured: Sequence[LoadTest],
-        workload: RequestLengths,
-        level: float,
-    ) -> tuple[Floats, Floats, Floats]:
-        evidence = with_stand_ins(self._own(measured))
-        belief = self.surrogate.belief(model, [profile], loads, metric, evidence, workload)
-        width = self.surrogate.half_width(metric, level) * np.sqrt(np.maximum(np.diag(belief.covariance), 0.0))
-        low, middle, high = (from_log(metric, belief.mean + s * width) for s in (-1, 0, 1))
-        return low, middle, high
-
-    def spread(self, metric: str) -> float:
-        return self.surrogate.half_width(metric, 0.8) / _NORMAL_80
+    def spread(self, metric: str, level: float) -> float:
+        return self.surrogate.half_width(metric, level) / NormalDist().inv_cdf((1 + level) / 2)
 
     def follows(self, metric: str) -> str:
         return ""

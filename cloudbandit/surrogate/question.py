@@ -163,10 +163,13 @@ def warnings(d: Deployment, users: float, serving: Serving) -> list[str]:
     out = [f"{level} {name!r} was never measured: intervals are wider" for level, name in _new(d, serving)]
     if users > d.capacity:
         out.append(f"the cache holds {d.capacity:.0f} requests of this length; of {users:g} users the others wait")
-    for what, tokens in (("prompts", d.input_tokens), ("answers", d.output_tokens)):
-        if not _LENGTHS[0] <= tokens <= _LENGTHS[1]:
-            out.append(f"{what} of {tokens:g} tokens were never measured")
-    return [*out, *d.model.notes]
+    return [*out, *unmeasured_lengths(d.input_tokens, d.output_tokens), *d.model.notes]
+
+
+def unmeasured_lengths(input_tokens: float, output_tokens: float) -> list[str]:
+    """What of a request is longer or shorter than anything that was measured."""
+    lengths = (("prompts", input_tokens), ("answers", output_tokens))
+    return [f"{what} of {n:g} tokens were never measured" for what, n in lengths if not _LENGTHS[0] <= n <= _LENGTHS[1]]
 
 
 def _new(d: Deployment, serving: Serving) -> list[tuple[str, str]]:

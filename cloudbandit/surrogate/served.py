@@ -22,6 +22,7 @@ from cloudbandit.surrogate.errors import METRICS
 from cloudbandit.surrogate.formula import Floats
 from cloudbandit.surrogate.loads import LoadTest, RequestLengths
 from cloudbandit.surrogate.points_known import silicon_points
+from cloudbandit.surrogate.question import unmeasured_lengths
 from cloudbandit.surrogate.ratios import BASES
 from cloudbandit.surrogate.servable import check
 from cloudbandit.surrogate.serving import Measured, Serving, bundled_serving
@@ -35,7 +36,6 @@ _TPOT, _TTFT = METRICS
 _KEPT = 4
 _OF_EACH = 4
 """Bundled points taken of each deployment; more tell little else."""
-_MEASURED_LENGTHS = (64.0, 16_384.0)
 DERIVED = (_TPOT, _TTFT, "nttft_p50_ms", "e2e_p50_ms", "output_tok_per_s", "requests_per_s", *FAILURES)
 
 
@@ -159,22 +159,7 @@ class Served:
                 mine[i] = of[:, order]
         return np.ascontiguousarray(np.maximum.accumulate(mine, axis=1).transpose(2, 0, 1, 3))
 
-    def band(
-        self,
-        model: ModelSpec,
-        profile: Profile,
-        loads: Sequence[int],
-        metric: str,
-        measured: Sequence[LoadTest],
-        workload: RequestLengths,
-        level: float,
-    ) -> tuple[Floats, Floats, Floats]:
-        """Low, median and high of one metric over the loads: a central predictive interval."""
-        drawn = self.samples(model, [profile], loads, [metric], measured, workload, 0)[metric][:, 0]
-        low, middle, high = np.quantile(drawn, [(1 - level) / 2, 0.5, (1 + level) / 2], axis=0)
-        return low, middle, high
-
-    def spread(self, metric: str) -> float:
+    def spread(self, metric: str, level: float) -> float:
         """1: the draws are errors that were made."""
         return 1.0
 
@@ -204,9 +189,7 @@ class Served:
         new = sorted({p.gpu.part for p in profiles} - set(seen.get("gpus", ())))
         if new:
             out.append(f"never measured, so from datasheets with wider intervals: {', '.join(new)}")
-        for what, tokens in (("prompts", workload.input_mean), ("answers", workload.output_mean)):
-            if not _MEASURED_LENGTHS[0] <= tokens <= _MEASURED_LENGTHS[1]:
-                out.append(f"{what} of {tokens:g} tokens were never measured")
+        out += unmeasured_lengths(workload.input_mean, workload.output_mean)
         if not any(m in t.metrics for t in measured for m in FAILURES):
             out.append("failures are assumed to be none: today's engines let requests wait; measure them")
         return [*out, *model.notes]

@@ -12,34 +12,18 @@ import os
 import shutil
 import signal
 import tempfile
-import threading
-from collections.abc import Coroutine, Mapping
+from collections.abc import Mapping
 from typing import Any, TypeVar
 
 from cloudbandit.core.errors import need
+from cloudbandit.providers.ssh_loop import LoopThread
 
 T = TypeVar("T")
 _START_S = 20.0
 _CHUNK = 65536
 
 
-class _Loops:
-    """One event loop for all servers; made by whoever asks first."""
-
-    lock = threading.Lock()
-    one: asyncio.AbstractEventLoop | None = None
-
-
-def _loop() -> asyncio.AbstractEventLoop:
-    with _Loops.lock:
-        if _Loops.one is None:
-            _Loops.one = asyncio.new_event_loop()
-            threading.Thread(target=_Loops.one.run_forever, name="cloudbandit-sshd", daemon=True).start()
-        return _Loops.one
-
-
-def _wait(work: Coroutine[Any, Any, T]) -> T:
-    return asyncio.run_coroutine_threadsafe(work, _loop()).result(_START_S)
+_LOOP = LoopThread("cloudbandit-sshd")
 
 
 class SSHMachine:
@@ -99,7 +83,7 @@ class SSHMachine:
                 encoding=None,
             )
 
-        self._server = _wait(serve())
+        self._server = _LOOP.wait(serve(), _START_S)
         self.address, self.port = address, int(self._server.get_port())
 
     async def _run(self, process: Any) -> None:
@@ -130,7 +114,7 @@ class SSHMachine:
             for connection in list(self._connections):
                 connection.abort()
 
-        _wait(abort())
+        _LOOP.wait(abort(), _START_S)
 
     def off(self) -> None:
         """Power off: nothing on it runs on; idempotent."""
@@ -143,7 +127,7 @@ class SSHMachine:
                 with contextlib.suppress(ProcessLookupError):
                     os.killpg(running.pid, signal.SIGKILL)
 
-        _wait(close())
+        _LOOP.wait(close(), _START_S)
         shutil.rmtree(self.folder, ignore_errors=True)
 
 
