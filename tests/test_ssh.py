@@ -184,7 +184,7 @@ def test_no_secret_stands_in_a_process_list(host, machine):
 
 @pytest.mark.slow
 def test_hosts_opened_by_several_threads_at_once_share_one_event_loop(machine, monkeypatch):
-    monkeypatch.setattr(ssh_host._Loops, "one", None)
+    monkeypatch.setattr(ssh_host._LOOP, "_loop", None)
     with ThreadPoolExecutor(4) as pool:
         hosts = list(pool.map(lambda i: open_host(address(machine), f"m{i}", python=sys.executable), range(4)))
         assert len({host.folder for host in hosts}) == 4
