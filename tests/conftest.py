@@ -1,5 +1,6 @@
 """Nothing leaves loopback; dataset tests are skipped, and counted, where the data are not on this machine."""
 
+import signal
 import socket
 
 import pytest
@@ -10,6 +11,10 @@ from cloudbandit.tables import registry
 settings.register_profile("any machine", deadline=None)  # a busy one is no counterexample
 settings.load_profile("any machine")
 _NO_DATA = "no recorded data"
+if (
+    signal.getsignal(signal.SIGINT) is signal.SIG_IGN
+):  # started in the background of a shell: programs under test would inherit it
+    signal.signal(signal.SIGINT, signal.default_int_handler)
 
 
 @pytest.fixture(autouse=True)
